@@ -1,0 +1,182 @@
+"""Events of goals: cycles, objectives, key results, champions, imports."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+KeyResultType = Literal["increase", "decrease"]
+ChampionRole = Literal["accountable", "responsible", "data_steward", "reviewer", "contributor", "watcher"]
+ObjectiveOutcome = Literal["achieved", "partly", "learned"]
+
+
+class CycleDrafted(Struct, frozen=True):
+    """A planning cycle from its first day to its last, both included."""
+
+    cycle_id: UUID
+    name: str
+    starts_on: date
+    ends_on: date
+
+
+class CycleActivated(Struct, frozen=True):
+    cycle_id: UUID
+
+
+class CycleClosed(Struct, frozen=True):
+    cycle_id: UUID
+
+
+class ObjectiveDrafted(Struct, frozen=True):
+    """An objective of one unit in one cycle; the cycle's days come along, so that no reader must ask."""
+
+    objective_id: UUID
+    cycle_id: UUID
+    unit_id: UUID
+    owner_id: UUID
+    title: str
+    cycle_starts_on: date
+    cycle_ends_on: date
+
+
+class KeyResultDefined(Struct, frozen=True):
+    """What is measured: from `start`, `commit` promised, `target` hoped for, all in `unit`."""
+
+    key_result_id: UUID
+    objective_id: UUID
+    title: str
+    type: KeyResultType
+    start: Decimal
+    commit: Decimal
+    target: Decimal
+    unit: str
+    starts_on: date
+    due_on: date
+
+
+class ChampionAssigned(Struct, frozen=True):
+    key_result_id: UUID
+    objective_id: UUID
+    person_id: UUID
+    role: ChampionRole
+    key_result_title: str
+
+
+class ChampionReleased(Struct, frozen=True):
+    key_result_id: UUID
+    objective_id: UUID
+    person_id: UUID
+    role: ChampionRole
+
+
+class ObjectiveActivated(Struct, frozen=True):
+    objective_id: UUID
+
+
+class KeyResultOpened(Struct, frozen=True):
+    """From now on the key result takes check-ins dated from `starts_on`."""
+
+    key_result_id: UUID
+    objective_id: UUID
+    starts_on: date
+
+
+class KeyResultClosed(Struct, frozen=True):
+    key_result_id: UUID
+    objective_id: UUID
+
+
+class TargetRevised(Struct, frozen=True):
+    """New commit and target, the former ones kept beside them, and why."""
+
+    key_result_id: UUID
+    objective_id: UUID
+    commit: Decimal
+    target: Decimal
+    previous_commit: Decimal
+    previous_target: Decimal
+    reason: str
+
+
+class ObjectiveClosed(Struct, frozen=True):
+    objective_id: UUID
+    outcome: ObjectiveOutcome
+
+
+class PlannedKeyResult(Struct, frozen=True):
+    """One row of a spreadsheet, checked and with its ids."""
+
+    row: int
+    key_result_id: UUID
+    title: str
+    start: Decimal
+    commit: Decimal
+    target: Decimal
+    unit: str
+    due_on: date
+    champions: tuple[UUID, ...]
+    current: Decimal | None = None
+    confidence: Decimal | None = None
+
+
+class ImportAccepted(Struct, frozen=True):
+    """A spreadsheet was checked as a whole and will be carried out to the end."""
+
+    import_id: UUID
+    source: str
+    cycle_id: UUID
+    cycle_name: str
+    cycle_starts_on: date
+    cycle_ends_on: date
+    rows: int
+    units: tuple[tuple[UUID, str], ...]
+    objectives: int
+
+
+class ImportObjectivePlanned(Struct, frozen=True):
+    """One objective of an accepted import with its rows."""
+
+    import_id: UUID
+    objective_id: UUID
+    title: str
+    unit_id: UUID
+    owner_id: UUID
+    parent_objective_id: UUID | None
+    key_results: tuple[PlannedKeyResult, ...]
+
+
+class ImportRowRefused(Struct, frozen=True):
+    """The world overtook a row between its acceptance and its turn."""
+
+    import_id: UUID
+    row: int
+    reason: str
+    message: str
+
+
+class ImportObjectiveApplied(Struct, frozen=True):
+    import_id: UUID
+    objective_id: UUID
+    positions: tuple[str, ...] = ()
+
+
+class ImportCompleted(Struct, frozen=True):
+    import_id: UUID
+
+
+CycleEvent = CycleDrafted | CycleActivated | CycleClosed
+ObjectiveEvent = (
+    ObjectiveDrafted
+    | KeyResultDefined
+    | ChampionAssigned
+    | ChampionReleased
+    | ObjectiveActivated
+    | KeyResultOpened
+    | KeyResultClosed
+    | TargetRevised
+    | ObjectiveClosed
+)
+ImportEvent = ImportAccepted | ImportObjectivePlanned | ImportRowRefused | ImportObjectiveApplied | ImportCompleted
+GoalsEvent = CycleEvent | ObjectiveEvent | ImportEvent

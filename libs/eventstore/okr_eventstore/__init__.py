@@ -1,0 +1,1 @@
+"""The event log: append, read, consume, project, rebuild. Knows nothing of OKRs."""

@@ -1,0 +1,80 @@
+"""A read model is a fold: rows in, event, rows out, no I/O.
+
+The engine finds out which rows a batch touches, loads them with one SELECT per table, folds in
+memory and writes one statement for the whole batch. The same fold rebuilds from nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from msgspec import Struct
+
+from okr_eventstore.model import RecordedEvent
+
+
+class Row(Struct, frozen=True):
+    """A row of a read model; the table is derived from the class.
+
+        class CycleRow(Row, frozen=True):
+            __table__ = "cycle"
+            __key__ = ("organization_id", "cycle_id")
+            organization_id: UUID
+            cycle_id: UUID
+            name: str = ""
+
+    Every key begins with `organization_id`; fields outside the key have defaults, so that a row
+    exists as soon as somebody speaks of it. Kinds of field: UUID, str, int, bool, Decimal, date,
+    datetime, each also `| None`, and tuples of Structs or of those (kept as json).
+    With `__history__` every version of a row is kept beside its position and both its times.
+    """
+
+    __table__: ClassVar[str]
+    __key__: ClassVar[tuple[str, ...]]
+    __history__: ClassVar[bool] = True
+    __indexes__: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+class Rows:
+    """The rows a fold may see and change. One instance serves one fold of one batch."""
+
+    def get(self, kind: type[RowT], *key: Any) -> RowT:
+        """The row with this key; a new one with its defaults where there is none yet."""
+        raise NotImplementedError
+
+    def find(self, kind: type[RowT], *key: Any) -> RowT | None:
+        """The row with this key, or None."""
+        raise NotImplementedError
+
+    def put(self, row: Row) -> None:
+        """The row is so from this event on."""
+        raise NotImplementedError
+
+
+Fold = Callable[[Rows, RecordedEvent], None]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One fold over one service's log into tables that nothing else writes.
+
+    Give each service whose events matter a projection, and so rows, of its own: a row may depend
+    on the order inside one stream only; what comes from several streams meets when it is read.
+    Raise `version` when the meaning of the fold changes; a change in the rows' shape is noticed by itself.
+    """
+
+    name: str
+    source: str
+    rows: tuple[type[Row], ...]
+    project: Fold
+    version: int = 1
+
+
+React = Callable[[Sequence[RecordedEvent]], Any]
+
+
+def tables(projections: Iterable[Projection]) -> list[str]:
+    return [row.__table__ for projection in projections for row in projection.rows]

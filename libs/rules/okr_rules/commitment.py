@@ -1,0 +1,70 @@
+"""Start, commit, target, stretch: their order, the proposed promise, and where a value lies among them."""
+
+from decimal import Decimal
+from typing import Literal
+
+from okr_rules.exact import EXACT
+from okr_rules.parameters import DEFAULTS, RuleParameters
+
+Direction = Literal["increase", "decrease"]
+Ambition = Literal["committed", "aspirational"]
+Zone = Literal["below_commit", "commit", "target", "stretch"]
+OrderFault = Literal["START_EQUALS_TARGET", "COMMIT_BEFORE_START", "COMMIT_BEYOND_TARGET", "STRETCH_BEFORE_TARGET"]
+
+
+def direction_of(start: Decimal, target: Decimal) -> Direction | None:
+    """Which way leads from `start` to `target`; None when they are the same."""
+    if start == target:
+        return None
+    return "increase" if target > start else "decrease"
+
+
+def default_commit(start: Decimal, target: Decimal, parameters: RuleParameters = DEFAULTS) -> Decimal:
+    """The promise proposed where none is stated: half of the way."""
+    distance = EXACT.subtract(target, start)
+    return plain(EXACT.add(start, EXACT.multiply(parameters.default_commit_share, distance)))
+
+
+def plain(number: Decimal) -> Decimal:
+    """The same number without trailing zeros and without an exponent: 50, not 5E+1 or 50.0."""
+    stripped = number.normalize(EXACT)
+    if stripped == 0:
+        return Decimal(0)
+    exponent = stripped.as_tuple().exponent
+    return stripped.quantize(Decimal(1), context=EXACT) if isinstance(exponent, int) and exponent > 0 else stripped
+
+
+def order_fault(start: Decimal, commit: Decimal, target: Decimal, stretch: Decimal | None = None) -> OrderFault | None:
+    """The first thing wrong with the order start < commit ≤ target ≤ stretch (reversed when counting down)."""
+    direction = direction_of(start, target)
+    if direction is None:
+        return "START_EQUALS_TARGET"
+    sign = 1 if direction == "increase" else -1
+    if sign * start >= sign * commit:
+        return "COMMIT_BEFORE_START"
+    if sign * commit > sign * target:
+        return "COMMIT_BEYOND_TARGET"
+    if stretch is not None and sign * stretch < sign * target:
+        return "STRETCH_BEFORE_TARGET"
+    return None
+
+
+def ambition_of(commit: Decimal, target: Decimal) -> Ambition:
+    """Committed: the whole target is promised. Aspirational: the target lies beyond the promise."""
+    return "committed" if commit == target else "aspirational"
+
+
+def reached(start: Decimal, mark: Decimal, value: Decimal) -> bool:
+    """Whether `value`, coming from `start`, has come to `mark` or beyond it."""
+    return value >= mark if mark > start else value <= mark
+
+
+def zone(start: Decimal, commit: Decimal, target: Decimal, value: Decimal, stretch: Decimal | None = None) -> Zone:
+    """The highest mark that `value` has reached. Commit and target are both a promise kept."""
+    if stretch is not None and stretch != target and reached(start, stretch, value):
+        return "stretch"
+    if reached(start, target, value):
+        return "target"
+    if reached(start, commit, value):
+        return "commit"
+    return "below_commit"

@@ -1,0 +1,239 @@
+"""One service's event log: append to it, read it, hear of it."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from okr_eventstore.appender import Appender, Clock
+from okr_eventstore.codec import Codec
+from okr_eventstore.database import Database
+from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.model import CommandContext, Done, Head, NewEvent, Position, RecordedEvent, shard_of
+
+PAGE_EVENTS = 1000
+NOTIFY_SECONDS = 0.002
+"""Wake-ups to other processes are gathered this long and sent after commit, from a connection of their own."""
+COMMANDS_KEPT_DAYS = 30
+EXPIRY_SECONDS = 3600.0
+
+_COLUMNS = """position, organization_id, stream_id, version, event_id, type, schema_version, recorded_at, occurred_at,
+    command_id, causation_id, correlation_id, actor, data, metadata"""
+_STREAM = f"""SELECT {_COLUMNS} FROM event
+    WHERE shard = $1 AND organization_id = $2 AND stream_id = $3 AND version > $4 AND version <= $5 ORDER BY version"""
+_SHARD = f"SELECT {_COLUMNS} FROM event WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3"
+_SHARD_OF_ORGANIZATION = f"""SELECT {_COLUMNS} FROM event
+    WHERE shard = $1 AND position > $2 AND organization_id = $4 ORDER BY position LIMIT $3"""
+_SNAPSHOT = "SELECT version, state FROM snapshot WHERE shard = $1 AND organization_id = $2 AND stream_id = $3 \
+    AND state_version = $4"
+_SAVE_SNAPSHOT = """INSERT INTO snapshot AS s (shard, organization_id, stream_id, version, state_version, state)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (shard, organization_id, stream_id) DO UPDATE
+        SET version = excluded.version, state_version = excluded.state_version, state = excluded.state
+        WHERE (s.state_version, s.version) < (excluded.state_version, excluded.version)"""
+
+Listener = Callable[[set[int]], None]
+
+
+class StoredCommand(Struct, frozen=True):
+    """The answer to a finished command, as kept for a resend."""
+
+    fingerprint: bytes
+    done: Done
+
+
+class EventLog:
+    """The log of one service. Positions are gapless in each shard, versions in each stream.
+
+    `clock` replaces the database's clock for `recorded_at` (histories, tests); it may stand still or
+    jump, recorded times never go back inside a shard.
+    """
+
+    def __init__(self, service: str, database: Database, codec: Codec, clock: Clock | None = None) -> None:
+        self.service = service
+        self.database = database
+        self.codec = codec
+        self._appender = Appender(service, database, codec, clock, self._wake)
+        self._listeners: list[Listener] = []
+        self._woken: set[int] = set()
+        self._waking = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def channel(self) -> str:
+        """The NOTIFY channel on which other processes hear of new events; the payload lists the shards."""
+        return channel_of(self.database.schema)
+
+    async def start(self) -> None:
+        self._appender.start()
+        self._tasks = [
+            asyncio.create_task(self._notify(), name=f"notify {self.service}"),
+            asyncio.create_task(self._expire_commands(), name=f"expire commands {self.service}"),
+        ]
+
+    async def close(self) -> None:
+        await self._appender.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    async def append(
+        self,
+        stream_id: str,
+        expected_version: int,
+        events: Sequence[NewEvent],
+        context: CommandContext,
+        reply: bytes | None = None,
+    ) -> Done:
+        """Durably append one command's events, all or none, or say what it answered the first time.
+
+        Raises ConflictError when the stream is not at `expected_version` (0: does not exist yet),
+        CommandIdReusedError, EventRejectedError, and StoreUnavailableError when the outcome is
+        unknown: then the same command id may be sent again.
+        """
+        return await self._appender.append(stream_id, expected_version, events, context, reply)
+
+    async def find_command(self, organization_id: UUID, command_id: UUID) -> StoredCommand | None:
+        """What a command answered, if it was finished within the last 30 days."""
+        shard = shard_of(organization_id)
+        row = await self.database.fetchrow(
+            """SELECT c.fingerprint, c.version, c.position, c.reply, s.epoch
+                 FROM command c JOIN shard s USING (shard)
+                WHERE c.shard = $1 AND c.organization_id = $2 AND c.command_id = $3""",
+            shard,
+            organization_id,
+            command_id,
+        )
+        if row is None:
+            return None
+        position = Position(self.service, shard, row["epoch"], row["position"])
+        return StoredCommand(row["fingerprint"], Done(row["version"], position, True, row["reply"]))
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def read_stream(
+        self, organization_id: UUID, stream_id: str, after_version: int = 0, up_to_version: int | None = None
+    ) -> list[RecordedEvent]:
+        """A stream's events in version order, `after_version` < version ≤ `up_to_version`."""
+        shard = shard_of(organization_id)
+        limit = 2**62 if up_to_version is None else up_to_version
+        rows = await self.database.fetch(_STREAM, shard, organization_id, stream_id, after_version, limit)
+        return decode_rows(self.codec, shard, rows)
+
+    async def read_shard(
+        self, shard: int, after: int = 0, limit: int = PAGE_EVENTS, organization_id: UUID | None = None
+    ) -> list[RecordedEvent]:
+        """The next events of a shard in position order; of one organisation only, where it is named."""
+        if organization_id is None:
+            rows = await self.database.fetch(_SHARD, shard, after, limit)
+        else:
+            rows = await self.database.fetch(_SHARD_OF_ORGANIZATION, shard, after, limit, organization_id)
+        return decode_rows(self.codec, shard, rows)
+
+    async def heads(self) -> dict[int, Head]:
+        """The last position of every shard that holds anything."""
+        return await read_heads(self.database)
+
+    async def read_snapshot(self, organization_id: UUID, stream_id: str, state_version: int) -> tuple[int, str] | None:
+        """A stream's latest snapshot as (version, JSON), if one was kept in this state version."""
+        row = await self.database.fetchrow(
+            _SNAPSHOT, shard_of(organization_id), organization_id, stream_id, state_version
+        )
+        return (row["version"], row["state"]) if row else None
+
+    async def save_snapshot(
+        self, organization_id: UUID, stream_id: str, version: int, state_version: int, state: str
+    ) -> None:
+        shard = shard_of(organization_id)
+        await self.database.execute(_SAVE_SNAPSHOT, shard, organization_id, stream_id, version, state_version, state)
+
+    # --- wake-ups --------------------------------------------------------------------------------
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with the shards that grew, after each commit of this process; returns the way to stop it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _wake(self, shards: set[int]) -> None:
+        for listener in tuple(self._listeners):
+            listener(shards)
+        self._woken |= shards
+        self._waking.set()
+
+    async def _notify(self) -> None:
+        """Tell other processes. A lost wake-up costs them one poll, so a failure here is no error."""
+        while True:
+            await self._waking.wait()
+            await asyncio.sleep(NOTIFY_SECONDS)
+            shards, self._woken = self._woken, set()
+            self._waking.clear()
+            with contextlib.suppress(StoreUnavailableError, asyncpg.PostgresError):
+                payload = ",".join(map(str, sorted(shards)))
+                await self.database.execute("SELECT pg_notify($1, $2)", self.channel, payload)
+
+    async def _expire_commands(self) -> None:
+        """Forget answers nobody will ask for again. It may be late, so a failure waits for the next round."""
+        while True:
+            with contextlib.suppress(StoreUnavailableError, asyncpg.PostgresError):
+                await self.database.execute(
+                    "DELETE FROM command WHERE recorded_at < now() - make_interval(days => $1)", COMMANDS_KEPT_DAYS
+                )
+            await asyncio.sleep(EXPIRY_SECONDS)
+
+
+def channel_of(schema: str) -> str:
+    return f"okr_events_{schema}"
+
+
+async def read_heads(database: Database) -> dict[int, Head]:
+    rows = await database.fetch("SELECT shard, epoch, head FROM shard WHERE head > 0")
+    return {row["shard"]: Head(row["epoch"], row["head"]) for row in rows}
+
+
+def decode_rows(codec: Codec, shard: int, rows: Iterable[Iterable[Any]]) -> list[RecordedEvent]:
+    """Rows of `event` as recorded events; unknown and newer types keep a marker in place of their data."""
+    decode = codec.decode
+    return [
+        RecordedEvent(
+            shard,
+            position,
+            organization_id,
+            stream_id,
+            version,
+            event_id,
+            type_,
+            schema_version,
+            recorded_at,
+            occurred_at,
+            command_id,
+            causation_id,
+            correlation_id,
+            actor,
+            decode(type_, schema_version, data),
+            msgspec.json.decode(metadata, type=dict[str, str]) if metadata else {},
+        )
+        for (
+            position,
+            organization_id,
+            stream_id,
+            version,
+            event_id,
+            type_,
+            schema_version,
+            recorded_at,
+            occurred_at,
+            command_id,
+            causation_id,
+            correlation_id,
+            actor,
+            data,
+            metadata,
+        ) in rows
+    ]

@@ -1,0 +1,163 @@
+"""A consumer's events straight from the log in PostgreSQL: the bus of the embedded platform."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+
+from okr_eventstore.codec import Codec
+from okr_eventstore.database import Database
+from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.log import EventLog, channel_of, decode_rows, read_heads
+from okr_eventstore.model import SHARDS, Head, RecordedEvent, ShardBatch
+
+POLL_SECONDS = 0.25
+"""The backstop behind wake-ups, which may be lost."""
+FETCH_SHARDS = 64
+FETCH_EVENTS = 2000
+FETCH_EVENTS_A_SHARD = 500
+
+_FETCH = """
+    SELECT w.shard, s.epoch, e.*
+      FROM unnest($1::smallint[], $2::bigint[]) AS w(shard, after)
+      JOIN shard s ON s.shard = w.shard
+      CROSS JOIN LATERAL (
+          SELECT position, organization_id, stream_id, version, event_id, type, schema_version, recorded_at,
+                 occurred_at, command_id, causation_id, correlation_id, actor, data, metadata
+            FROM event WHERE shard = w.shard AND position > w.after ORDER BY position LIMIT $3) e
+     ORDER BY w.shard, e.position
+"""
+
+
+class PostgresSource:
+    """Tails one service's log. Within a shard nothing is skipped or repeated: positions are commit order.
+
+    With a `log` of this process wake-ups are plain calls; without one they come by LISTEN.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        database: Database,
+        codec: Codec,
+        *,
+        log: EventLog | None = None,
+        shards: Iterable[int] = range(SHARDS),
+    ) -> None:
+        self.service = service
+        self._database = database
+        self._codec = codec
+        self._log = log
+        self._shards = frozenset(shards)
+        self._after: dict[int, int] = {}
+        self._grown: set[int] = set()
+        self._woken = asyncio.Event()
+        self._stop_listening: Any = None
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        if self._log is not None:
+            self._stop_listening = self._log.listen(self._wake)
+        else:
+            self._listening = asyncio.create_task(self._listen(), name=f"listen {self.service}")
+
+    async def close(self) -> None:
+        if self._stop_listening is not None:
+            self._stop_listening()
+            self._stop_listening = None
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+
+    async def assignments(self) -> frozenset[int]:
+        return self._shards
+
+    async def seek(self, shard: int, after: int) -> None:
+        self._after[shard] = after
+        self._grown.add(shard)  # whether it has grown shows at the next fetch
+        self._woken.set()
+
+    async def fetch(self, timeout_seconds: float) -> list[ShardBatch]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        while True:
+            batches = await self._fetch_grown()
+            left = deadline - loop.time()
+            if batches or left <= 0:
+                return batches
+            if not self._grown and not await self._wait(min(left, POLL_SECONDS)):
+                await self._poll()
+
+    async def commit(self, positions: dict[int, int]) -> None:
+        """Nothing to hint: the consumer's own checkpoint is all there is."""
+
+    async def heads(self) -> dict[int, Head]:
+        return {shard: head for shard, head in (await read_heads(self._database)).items() if shard in self._shards}
+
+    async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
+        rows = await self._database.fetch(_FETCH, [shard], [after], up_to - after)
+        return self._decode(shard, rows)
+
+    async def _fetch_grown(self) -> list[ShardBatch]:
+        shards = sorted(self._grown)[:FETCH_SHARDS]
+        if not shards:
+            return []
+        self._grown.difference_update(shards)  # whoever grows during the query is added again
+        limit = min(FETCH_EVENTS_A_SHARD, max(1, FETCH_EVENTS // len(shards)))
+        try:
+            rows = await self._database.fetch(_FETCH, shards, [self._after[shard] for shard in shards], limit)
+        except BaseException:
+            self._grown.update(shards)
+            raise
+        by_shard: dict[int, list[asyncpg.Record]] = {}
+        for row in rows:
+            by_shard.setdefault(row["shard"], []).append(row)
+        batches: list[ShardBatch] = []
+        for shard, found in by_shard.items():
+            events = self._decode(shard, found)
+            self._after[shard] = events[-1].position
+            if len(events) == limit:
+                self._grown.add(shard)
+            batches.append(ShardBatch(shard, found[0]["epoch"], events))
+        return batches
+
+    def _decode(self, shard: int, rows: Sequence[asyncpg.Record]) -> list[RecordedEvent]:
+        return decode_rows(self._codec, shard, [tuple(row)[2:] for row in rows])
+
+    async def _wait(self, timeout_seconds: float) -> bool:
+        self._woken.clear()
+        if self._grown:
+            return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._woken.wait()
+                return True
+        return False
+
+    async def _poll(self) -> None:
+        for shard, head in (await read_heads(self._database)).items():
+            if shard in self._after and head.position > self._after[shard]:
+                self._grown.add(shard)
+
+    def _wake(self, shards: set[int]) -> None:
+        self._grown |= shards & self._after.keys()
+        self._woken.set()
+
+    async def _listen(self) -> None:
+        """Hear other processes' commits; a broken connection costs the poll's quarter of a second."""
+        while True:
+            with contextlib.suppress(StoreUnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection = await self._database.connect()
+                try:
+                    lost = asyncio.Event()
+                    connection.add_termination_listener(lambda _: lost.set())
+                    await connection.add_listener(channel_of(self._database.schema), self._heard)
+                    await lost.wait()
+                finally:
+                    await connection.close(timeout=1)
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        self._wake({int(shard) for shard in str(payload).split(",") if shard})

@@ -1,0 +1,198 @@
+"""The rules of check-ins: one stream per key result."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import assert_never
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+from okr_contracts.checkins import (
+    CheckInCorrected,
+    CheckInRecorded,
+    CheckInsClosed,
+    CheckInsEvent,
+    CheckInsOpened,
+)
+from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
+from okr_eventstore.decider import Decider
+
+from okr_checkins.commands import CloseCheckIns, Command, CorrectCheckIn, OpenCheckIns, RecordCheckIn
+
+FIRST_CONFIDENCE = Decimal("0.5")
+"""Where confidence starts while nobody has stated one (Radical Focus)."""
+
+
+class Content(Struct, frozen=True):
+    """What a check-in says."""
+
+    value: Decimal
+    confidence: Decimal
+    note: str
+    occurred_at: datetime
+
+
+class Known(Struct, frozen=True):
+    """A check-in as it stands, and as it was first recorded where a correction changed it since."""
+
+    content: Content
+    first: Content | None = None
+
+
+class CheckIns(Struct, frozen=True):
+    """What the rules read: whether values are taken and from which day, and what was said before.
+
+    `starts_on` is None until the key result has been heard of. `latest` is the check-in with the
+    latest `occurred_at`; of several at one moment the one recorded last.
+    """
+
+    starts_on: date | None = None
+    closed: bool = False
+    check_ins: dict[UUID, Known] = {}
+    latest: UUID | None = None
+
+
+def decide(state: CheckIns, command: Command) -> list[CheckInsEvent]:
+    match command:
+        case OpenCheckIns():
+            return _open(state, command)
+        case RecordCheckIn():
+            return _record(state, command)
+        case CorrectCheckIn():
+            return _correct(state, command)
+        case CloseCheckIns():
+            return [] if state.closed else [CheckInsClosed(key_result_id=command.key_result_id)]
+        case _:
+            assert_never(command)
+
+
+def _open(state: CheckIns, command: OpenCheckIns) -> list[CheckInsEvent]:
+    """Nothing once it was opened, and nothing after a close: news of the opening may come late."""
+    if state.starts_on is not None or state.closed:
+        return []
+    return [
+        CheckInsOpened(
+            key_result_id=command.key_result_id, objective_id=command.objective_id, starts_on=command.starts_on
+        )
+    ]
+
+
+def _record(state: CheckIns, command: RecordCheckIn) -> list[CheckInsEvent]:
+    known = state.check_ins.get(command.check_in_id)
+    if known is not None:
+        if _says(command, known.content) or (known.first is not None and _says(command, known.first)):
+            return []
+        raise AlreadyExistsError("check in", command.check_in_id)
+
+    opened: list[CheckInsEvent] = []
+    if state.starts_on is None and command.opening is not None:
+        opened = _open(state, command.opening)
+    starts_on = command.opening.starts_on if opened and command.opening else state.starts_on
+    if starts_on is None and not state.closed:
+        raise NotFoundError("key result", command.key_result_id)
+    if starts_on is None or state.closed:
+        raise not_open(command.key_result_id)
+
+    occurred_at = command.occurred_at or command.at
+    if occurred_at > command.at:
+        raise DomainError(
+            "CHECK_IN_IN_THE_FUTURE", f"{occurred_at.isoformat()} lies after now, {command.at.isoformat()}"
+        )
+    if occurred_at.astimezone(UTC).date() < starts_on:
+        raise DomainError(
+            "CHECK_IN_BEFORE_CYCLE",
+            f"{occurred_at.isoformat()} lies before {starts_on}, the first day of key result {command.key_result_id}",
+        )
+    confidence = _last_confidence(state) if command.confidence is None else command.confidence
+    return [
+        *opened,
+        CheckInRecorded(
+            check_in_id=command.check_in_id,
+            key_result_id=command.key_result_id,
+            value=command.value,
+            confidence=confidence,
+            note=command.note,
+            occurred_at=occurred_at,
+        ),
+    ]
+
+
+def _correct(state: CheckIns, command: CorrectCheckIn) -> list[CheckInsEvent]:
+    known = state.check_ins.get(command.check_in_id)
+    if known is None:
+        raise NotFoundError("check in", command.check_in_id)
+    content = known.content
+    corrected = replace(
+        content,
+        value=content.value if command.value is None else command.value,
+        confidence=content.confidence if command.confidence is None else command.confidence,
+        note=content.note if command.note is None else command.note,
+    )
+    if corrected == content:
+        return []
+    if state.closed:
+        raise DomainError(
+            "CHECK_INS_CLOSED",
+            f"key result {command.key_result_id} is closed, and what was said of it before its grading stands",
+        )
+    return [
+        CheckInCorrected(
+            check_in_id=command.check_in_id,
+            key_result_id=command.key_result_id,
+            value=corrected.value,
+            confidence=corrected.confidence,
+            note=corrected.note,
+            occurred_at=corrected.occurred_at,
+            reason=command.reason,
+        )
+    ]
+
+
+def not_open(key_result_id: UUID) -> DomainError:
+    return DomainError(
+        "KEY_RESULT_NOT_OPEN",
+        f"key result {key_result_id} takes no check-ins now; it does from the activation of its objective to its close",
+    )
+
+
+def _says(command: RecordCheckIn, content: Content) -> bool:
+    """Whether the command asks for what is there already. What it leaves open, it does not contradict."""
+    return (
+        command.value == content.value
+        and command.note == content.note
+        and command.confidence in (None, content.confidence)
+        and command.occurred_at in (None, content.occurred_at)
+    )
+
+
+def _last_confidence(state: CheckIns) -> Decimal:
+    return FIRST_CONFIDENCE if state.latest is None else state.check_ins[state.latest].content.confidence
+
+
+def evolve(state: CheckIns, event: CheckInsEvent) -> CheckIns:
+    match event:
+        case CheckInsOpened():
+            return replace(state, starts_on=event.starts_on)
+        case CheckInRecorded():
+            newest = state.latest is None or event.occurred_at >= state.check_ins[state.latest].content.occurred_at
+            return replace(
+                state,
+                check_ins={**state.check_ins, event.check_in_id: Known(_content(event))},
+                latest=event.check_in_id if newest else state.latest,
+            )
+        case CheckInCorrected():
+            before = state.check_ins[event.check_in_id]
+            now = Known(_content(event), first=before.first or before.content)
+            return replace(state, check_ins={**state.check_ins, event.check_in_id: now})
+        case CheckInsClosed():
+            return replace(state, closed=True)
+        case _:
+            assert_never(event)
+
+
+def _content(event: CheckInRecorded | CheckInCorrected) -> Content:
+    return Content(event.value, event.confidence, event.note, event.occurred_at)
+
+
+check_ins = Decider(category="checkin", initial=CheckIns(), decide=decide, evolve=evolve, snapshot_every=100)
+"""Snapshots, because a measured key result may take values for years, from a connector every day."""

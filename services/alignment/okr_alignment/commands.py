@@ -1,0 +1,32 @@
+"""What may be asked of the alignments of a cycle."""
+
+from uuid import UUID
+
+from okr_rules.parameters import DEFAULTS
+from pydantic import BaseModel, ConfigDict
+
+
+class _Command(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Align(_Command):
+    """`objective_id` contributes to `parent_objective_id` from now on, and to nobody else.
+
+    `max_depth` is how many objectives a line of sight may pass, both ends included.
+    """
+
+    cycle_id: UUID
+    objective_id: UUID
+    parent_objective_id: UUID
+    max_depth: int = DEFAULTS.max_alignment_depth
+
+
+class Unalign(_Command):
+    """`objective_id` contributes to nobody any more."""
+
+    cycle_id: UUID
+    objective_id: UUID
+
+
+Command = Align | Unalign

@@ -1,13 +1,14 @@
 """Deciders told in sentences: given these events, when this command, then those events."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import pytest
 from msgspec import Struct
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError, OkrError
 from okr_eventstore.decider import Decider
+from pydantic import ValidationError
 
 StateT = TypeVar("StateT", bound=Struct)
 CommandT = TypeVar("CommandT")
@@ -77,9 +78,8 @@ def spec(decider: Decider[StateT, CommandT, EventT]) -> Spec[StateT, CommandT, E
     return Spec(decider)
 
 
-def invalid(build: Any, **fields: Any) -> list[str]:
-    """The fields that a command refuses at its border, where it is built from what came in."""
-    with pytest.raises(ValueError) as refused:
-        build(**fields)
-    errors = getattr(refused.value, "errors", list)()
-    return [".".join(str(part) for part in each["loc"]) for each in errors]
+def violations(build: Callable[[], object]) -> list[str]:
+    """The fields at fault when a command is built from what came in; dotted paths, all of them."""
+    with pytest.raises(ValidationError) as refused:
+        build()
+    return [".".join(str(part) for part in each["loc"]) for each in refused.value.errors()]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -13,7 +13,7 @@ from okr_eventstore.errors import StoreUnavailableError
 CONNECT_TIMEOUT_SECONDS = 10
 POOL_SIZE = 4
 
-Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Answer = TypeVar("Answer")
 
 _LOST = (
@@ -104,13 +104,13 @@ class Database:
         return await self._ask(lambda connection: connection.execute(sql, *args))
 
     @asynccontextmanager
-    async def transaction(self, isolation: Any = None) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+    async def transaction(self, isolation: Any = None) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
         """A connection inside BEGIN … COMMIT. Raises StoreUnavailableError when it is lost on the way."""
         with _reported():
             async with self._pool.acquire() as connection, connection.transaction(isolation=isolation):
                 yield connection
 
-    async def _ask(self, question: Callable[[PoolConnectionProxy[asyncpg.Record]], Awaitable[Answer]]) -> Answer:
+    async def _ask(self, question: "Callable[[PoolConnectionProxy[asyncpg.Record]], Awaitable[Answer]]") -> Answer:
         with _reported():
             async with self._pool.acquire() as connection:
                 return await question(connection)

@@ -73,7 +73,7 @@ class EventLog:
         self._appender.start()
         self._tasks = [
             asyncio.create_task(self._notify(), name=f"notify {self.service}"),
-            asyncio.create_task(self._expire_commands(), name=f"expire commands {self.service}"),
+            asyncio.create_task(self._expire_hourly(), name=f"expire commands {self.service}"),
         ]
 
     async def close(self) -> None:
@@ -115,6 +115,12 @@ class EventLog:
             return None
         position = Position(self.service, shard, row["epoch"], row["position"])
         return StoredCommand(row["fingerprint"], Done(row["version"], position, True, row["reply"]))
+
+    async def expire_commands(self) -> None:
+        """Forget the answers of commands so old that nobody will send them again."""
+        await self.database.execute(
+            "DELETE FROM command WHERE recorded_at < now() - make_interval(days => $1)", COMMANDS_KEPT_DAYS
+        )
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -178,13 +184,11 @@ class EventLog:
                 payload = ",".join(map(str, sorted(shards)))
                 await self.database.execute("SELECT pg_notify($1, $2)", self.channel, payload)
 
-    async def _expire_commands(self) -> None:
-        """Forget answers nobody will ask for again. It may be late, so a failure waits for the next round."""
+    async def _expire_hourly(self) -> None:
+        """It may be late, so a failure waits for the next round."""
         while True:
             with contextlib.suppress(StoreUnavailableError, asyncpg.PostgresError):
-                await self.database.execute(
-                    "DELETE FROM command WHERE recorded_at < now() - make_interval(days => $1)", COMMANDS_KEPT_DAYS
-                )
+                await self.expire_commands()
             await asyncio.sleep(EXPIRY_SECONDS)
 
 

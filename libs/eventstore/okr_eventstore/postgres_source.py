@@ -149,15 +149,18 @@ class PostgresSource:
         """Hear other processes' commits; a broken connection costs the poll's quarter of a second."""
         while True:
             with contextlib.suppress(StoreUnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                connection = await self._database.connect()
-                try:
-                    lost = asyncio.Event()
-                    connection.add_termination_listener(lambda _: lost.set())
-                    await connection.add_listener(channel_of(self._database.schema), self._heard)
-                    await lost.wait()
-                finally:
-                    await connection.close(timeout=1)
+                await self._listen_until_lost()
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _listen_until_lost(self) -> None:
+        lost = asyncio.Event()
+        connection = await self._database.connect()
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(channel_of(self._database.schema), self._heard)
+            await lost.wait()
+        finally:
+            await connection.close(timeout=1)
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         self._wake({int(shard) for shard in str(payload).split(",") if shard})

@@ -1,5 +1,6 @@
 """Commands and facts of one cycle's alignments; objectives are told apart by a number."""
 
+from itertools import pairwise
 from uuid import UUID
 
 from okr_alignment.commands import Align, Unalign
@@ -37,4 +38,4 @@ def unaligned(child: int, parent: int) -> Unaligned:
 
 def chain(*objectives: int) -> list[Aligned]:
     """Each contributes to the one named after it."""
-    return [aligned(child, parent) for child, parent in zip(objectives, objectives[1:], strict=False)]
+    return [aligned(child, parent) for child, parent in pairwise(objectives)]

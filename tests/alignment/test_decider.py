@@ -97,7 +97,7 @@ def test_a_state_comes_back_from_its_snapshot_unchanged() -> None:
 def _loops(state: Alignments, node: UUID) -> bool:
     """Told without the rule under test: whether walking up from `node` comes back to it."""
     above = state.parents.get(node)
-    for _ in range(len(state.parents)):
+    for _ in range(len(state.parents) + 1):
         if above is None or above == node:
             return above == node
         above = state.parents.get(above)

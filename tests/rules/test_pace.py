@@ -17,7 +17,7 @@ def at(day: int) -> datetime:
 
 def test_before_its_first_day_nothing_is_expected() -> None:
     verdict = judge(QUARTER, None, at(-1))
-    assert (verdict.state, verdict.expected, verdict.progress) == ("not_started", 0, None)
+    assert (verdict.state, verdict.expected, verdict.progress) == ("not_started", D(0), None)
 
 
 def test_without_a_check_in_it_is_pending_and_what_is_expected_still_shows() -> None:

@@ -1,0 +1,191 @@
+"""The board: an organisation's objectives of one cycle with everything they rest on, now or then.
+
+Two statements, whatever the size: the frame (which organisation, which cycle, is the unit known) and
+one page of objectives with their key results.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from itertools import groupby
+from typing import Any, Protocol
+from uuid import UUID
+
+from msgspec import Struct
+from okr_contracts.errors import NotFoundError
+
+from okr_insights.moment import Moment, known
+from okr_insights.read_model import (
+    AlignmentRow,
+    CheckInRow,
+    CycleRow,
+    KeyResultRow,
+    ObjectiveRow,
+    OrganizationRow,
+    UnitRow,
+)
+from okr_insights.standing import KEY_RESULT_COLUMNS, Objective, key_result, summarise
+
+
+class Reads(Protocol):
+    """What the queries need of the chassis' reader."""
+
+    async def fetch(self, sql: str, *args: Any) -> Sequence[Any]: ...
+
+
+class Cycle(Struct, frozen=True):
+    cycle_id: UUID
+    name: str
+    starts_on: date
+    ends_on: date
+    state: str
+
+
+class Cursor(Struct, frozen=True):
+    """Where the next page begins: in which cycle, and after which objective. Neither ever changes."""
+
+    cycle_id: UUID
+    drafted_position: int
+
+
+class Board(Struct, frozen=True):
+    """One page of the board. No cycle: there was none to show."""
+
+    organization_name: str
+    cycle: Cycle | None
+    objectives: tuple[Objective, ...]
+    next: Cursor | None
+
+
+def cycle_of_the_day(cycles: Sequence[Cycle], today: date) -> Cycle | None:
+    """The cycle that runs today, the active before any other and the youngest first; else the newest."""
+
+    def rank(cycle: Cycle) -> tuple[bool, bool, date, UUID]:
+        runs = cycle.starts_on <= today <= cycle.ends_on
+        return (runs and cycle.state == "active", runs, cycle.starts_on, cycle.cycle_id)
+
+    return max(cycles, key=rank, default=None)
+
+
+async def read_board(
+    reads: Reads,
+    organization_id: UUID,
+    moment: Moment,
+    *,
+    cycle_id: UUID | None,
+    unit_id: UUID | None,
+    after: Cursor | None,
+    size: int,
+) -> Board:
+    """A page of at most `size` objectives of a cycle, of one unit and all below it where it is named.
+
+    An id that was never known in this organisation is not found; one that came to be known only
+    after the moment shows an empty board, as does a moment before the organisation.
+    """
+    wanted = after.cycle_id if after else cycle_id
+    frame = await reads.fetch(_frame(moment), organization_id, wanted, unit_id, *moment.arguments)
+    if wanted is not None and not frame[0]["cycle_known"]:
+        raise NotFoundError("cycle", wanted)
+    if unit_id is not None and not frame[0]["unit_known"]:
+        raise NotFoundError("unit", unit_id)
+    cycles = [
+        Cycle(row["cycle_id"], row["name"], row["starts_on"], row["ends_on"], row["state"])
+        for row in frame
+        if row["cycle_id"] is not None
+    ]
+    cycle = cycle_of_the_day(cycles, moment.at.date())
+    name = frame[0]["organization_name"] or ""
+    if cycle is None:
+        return Board(name, None, (), None)
+    rows = await reads.fetch(
+        _page(moment),
+        organization_id,
+        cycle.cycle_id,
+        after.drafted_position if after else 0,
+        size + 1,
+        unit_id,
+        *moment.arguments,
+    )
+    objectives = [(position, _objective(list(group), moment)) for position, group in groupby(rows, _drafted_position)]
+    more = len(objectives) > size
+    page = objectives[:size]
+    return Board(
+        organization_name=name,
+        cycle=cycle,
+        objectives=tuple(objective for _, objective in page),
+        next=Cursor(cycle.cycle_id, page[-1][0]) if more else None,
+    )
+
+
+def _drafted_position(row: Any) -> int:
+    position: int = row["drafted_position"]
+    return position
+
+
+def _objective(rows: Sequence[Any], moment: Moment) -> Objective:
+    """An objective from its rows, one for each key result, or one without any."""
+    first = rows[0]
+    key_results = tuple(key_result(row, moment.at) for row in rows if row["key_result_id"] is not None)
+    return Objective(
+        objective_id=first["objective_id"],
+        cycle_id=first["cycle_id"],
+        title=first["objective_title"],
+        state=first["state"],
+        owner_id=first["owner_id"],
+        unit_id=first["unit_id"],
+        unit_name=first["unit_name"] or "",
+        parent_objective_id=first["parent_objective_id"],
+        key_results=key_results,
+        summary=summarise(key_results),
+    )
+
+
+def _frame(moment: Moment) -> str:
+    """$1 organisation, $2 cycle or null, $3 unit or null, then the moment: a row for each cycle, at least one."""
+    as_of = "$4" if moment.as_of else None
+    return f"""
+        SELECT organization.name AS organization_name,
+               EXISTS (SELECT FROM cycle c WHERE c.organization_id = $1 AND c.cycle_id = $2) AS cycle_known,
+               EXISTS (SELECT FROM unit u WHERE u.organization_id = $1 AND u.unit_id = $3) AS unit_known,
+               cycle.cycle_id, cycle.name, cycle.starts_on, cycle.ends_on, cycle.state
+          FROM (SELECT $1::uuid AS organization_id) AS caller
+          LEFT JOIN {known(OrganizationRow, as_of)} ON organization_key.organization_id = caller.organization_id
+          LEFT JOIN {known(CycleRow, as_of)} ON cycle_key.organization_id = caller.organization_id
+                                            AND cycle.starts_on IS NOT NULL
+                                            AND ($2::uuid IS NULL OR cycle_key.cycle_id = $2)"""
+
+
+def _page(moment: Moment) -> str:
+    """$1 organisation, $2 cycle, $3 after this position, $4 how many, $5 unit or null, then the moment.
+
+    The tree of units is that of the moment, and is only walked when a unit is named.
+    """
+    as_of = "$6" if moment.as_of else None
+    return f"""
+        WITH RECURSIVE tree AS (
+            SELECT unit.unit_id, unit.parent_unit_id FROM {known(UnitRow, as_of)}
+             WHERE unit_key.organization_id = $1
+        ), below AS (
+            SELECT $5::uuid AS unit_id
+            UNION
+            SELECT tree.unit_id FROM tree JOIN below ON tree.parent_unit_id = below.unit_id
+        ), page AS (
+            SELECT objective.objective_id, objective.cycle_id, objective.title AS objective_title, objective.state,
+                   objective.owner_id, objective.unit_id, objective.cycle_starts_on, objective_key.drafted_position
+              FROM {known(ObjectiveRow, as_of)}
+             WHERE objective_key.organization_id = $1 AND objective_key.cycle_id = $2
+               AND objective_key.drafted_position > $3
+               AND ($5::uuid IS NULL OR objective.unit_id IN (SELECT below.unit_id FROM below))
+             ORDER BY objective_key.drafted_position LIMIT $4
+        )
+        SELECT page.*, unit.name AS unit_name, alignment.parent_objective_id, {KEY_RESULT_COLUMNS}
+          FROM page
+          LEFT JOIN {known(UnitRow, as_of)} ON unit_key.organization_id = $1 AND unit_key.unit_id = page.unit_id
+          LEFT JOIN {known(AlignmentRow, as_of)} ON alignment_key.organization_id = $1
+                                                AND alignment_key.cycle_id = page.cycle_id
+                                                AND alignment_key.objective_id = page.objective_id
+          LEFT JOIN {known(KeyResultRow, as_of)} ON key_result_key.organization_id = $1
+                                                AND key_result_key.objective_id = page.objective_id
+                                                AND key_result.target IS NOT NULL
+          LEFT JOIN {known(CheckInRow, as_of)} ON check_in_key.organization_id = $1
+                                              AND check_in_key.key_result_id = key_result_key.key_result_id
+         ORDER BY page.drafted_position, key_result.defined_position"""

@@ -1,0 +1,187 @@
+"""The history of a key result: how it stood at a moment, and all that had been recorded about it by then."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+from okr_contracts.errors import NotFoundError
+from okr_eventstore.model import Position, shard_of
+from okr_eventstore.projection import Projection
+from okr_rules.progress import progress
+
+from okr_insights.board import Reads
+from okr_insights.moment import Moment, known
+from okr_insights.read_model import CheckInRow, KeyResultRow, ObjectiveRow, check_ins, goals
+from okr_insights.standing import KEY_RESULT_COLUMNS, KeyResult, key_result
+
+END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+NEWEST_RANK = 3
+SERVICES = {1: goals.source, 2: check_ins.source}
+"""Rank → service. Of what was recorded at the same moment, the higher rank counts as newer."""
+
+
+class Entry(Struct, frozen=True):
+    """One thing that was recorded. The fields beyond the first five are filled where its kind has them.
+
+    `progress` measures a check-in's value against the target as it was known when it was recorded.
+    `previous_*` is what a correction or revision replaced.
+    """
+
+    kind: str
+    recorded_at: datetime
+    occurred_at: datetime
+    actor: str
+    position: Position
+    check_in_id: UUID | None
+    value: Decimal | None
+    confidence: Decimal | None
+    previous_value: Decimal | None
+    previous_confidence: Decimal | None
+    note: str
+    reason: str
+    progress: Decimal | None
+    start: Decimal | None
+    commit: Decimal | None
+    target: Decimal | None
+    previous_commit: Decimal | None
+    previous_target: Decimal | None
+    champion_id: UUID | None
+    role: str
+
+
+class Cursor(Struct, frozen=True):
+    """The last entry of the page before. `rank` decides between services that recorded at the same moment."""
+
+    recorded_at: datetime
+    rank: int
+    position: int
+
+
+class History(Struct, frozen=True):
+    """One page, newest first."""
+
+    key_result: KeyResult
+    entries: tuple[Entry, ...]
+    next: Cursor | None
+
+
+async def read_history(
+    reads: Reads, organization_id: UUID, key_result_id: UUID, moment: Moment, *, after: Cursor | None, size: int
+) -> History:
+    """A page of at most `size` entries. A key result that was not known at the moment is not found."""
+    found = await reads.fetch(_key_result(moment), organization_id, key_result_id, *moment.arguments)
+    if not found:
+        raise NotFoundError("key result", key_result_id)
+    shard = shard_of(organization_id)
+    start = after or Cursor(moment.as_of or END_OF_TIME, NEWEST_RANK, position=0)
+    rows = await reads.fetch(
+        _ENTRIES,
+        organization_id,
+        key_result_id,
+        start.recorded_at,
+        start.rank,
+        start.position,
+        size + 1,
+        found[0]["objective_id"],
+        shard,
+    )
+    page = rows[:size]
+    more = len(rows) > size
+    last = page[-1] if more else None
+    return History(
+        key_result=key_result(found[0], moment.at),
+        entries=tuple(_entry(row, shard) for row in page),
+        next=Cursor(last["recorded_at"], last["rank"], last["position"]) if last else None,
+    )
+
+
+def _entry(row: Any, shard: int) -> Entry:
+    value, start, target = row["value"], row["start_then"], row["target_then"]
+    return Entry(
+        kind=row["kind"],
+        recorded_at=row["recorded_at"],
+        occurred_at=row["occurred_at"],
+        actor=row["actor"],
+        position=Position(SERVICES[row["rank"]], shard, row["epoch"], row["position"]),
+        check_in_id=row["check_in_id"],
+        value=value,
+        confidence=row["confidence"],
+        previous_value=row["previous_value"],
+        previous_confidence=row["previous_confidence"],
+        note=row["note"],
+        reason=row["reason"],
+        progress=None if value is None or target is None else progress(start, target, value),
+        start=row["start"],
+        commit=row["commit"],
+        target=row["target"],
+        previous_commit=row["previous_commit"],
+        previous_target=row["previous_target"],
+        champion_id=row["champion_id"],
+        role=row["role"],
+    )
+
+
+def _key_result(moment: Moment) -> str:
+    """$1 organisation, $2 key result, then the moment. Should two objectives use one id, the older one has it."""
+    as_of = "$3" if moment.as_of else None
+    return f"""
+        SELECT objective.cycle_starts_on, key_result.objective_id, {KEY_RESULT_COLUMNS}
+          FROM {known(KeyResultRow, as_of)}
+          LEFT JOIN {known(ObjectiveRow, as_of)} ON objective_key.organization_id = $1
+                                                AND objective_key.objective_id = key_result_key.objective_id
+          LEFT JOIN {known(CheckInRow, as_of)} ON check_in_key.organization_id = $1
+                                              AND check_in_key.key_result_id = key_result_key.key_result_id
+         WHERE key_result_key.organization_id = $1 AND key_result_key.key_result_id = $2
+           AND key_result.target IS NOT NULL
+         ORDER BY key_result.defined_position LIMIT 1"""
+
+
+def _epoch(projection: Projection) -> str:
+    """SQL of the epoch in which insights last heard the service; $8 is the shard."""
+    return f"""coalesce((SELECT c.epoch FROM checkpoint c
+                          WHERE c.consumer = '{projection.name}' AND c.source = '{projection.source}'
+                            AND c.shard = $8), 1)"""
+
+
+_PAGE = "e.recorded_at <= $3 AND (e.recorded_at, {rank}, e.position) < ($3, $4, $5)"
+
+_ENTRIES = f"""
+    WITH entry AS (
+        (SELECT 1 AS rank, {_epoch(goals)} AS epoch, e.recorded_at, e.position, e.occurred_at, e.kind, e.actor,
+                NULL::uuid AS check_in_id, NULL::numeric AS value, NULL::numeric AS confidence, '' AS note, e.reason,
+                e.start, e.commit, e.target, e.previous_commit, e.previous_target, e.champion_id, e.role
+           FROM key_result_entry e
+          WHERE e.organization_id = $1 AND e.key_result_id = $2 AND {_PAGE.format(rank=1)}
+          ORDER BY e.recorded_at DESC, e.position DESC LIMIT $6)
+        UNION ALL
+        (SELECT 2, {_epoch(check_ins)}, e.recorded_at, e.position, e.occurred_at, e.kind, e.actor,
+                e.check_in_id, e.value, e.confidence, e.note, e.reason,
+                NULL, NULL, NULL, NULL, NULL, NULL, ''
+           FROM check_in_entry e
+          WHERE e.organization_id = $1 AND e.key_result_id = $2 AND {_PAGE.format(rank=2)}
+          ORDER BY e.recorded_at DESC, e.position DESC LIMIT $6)
+        ORDER BY recorded_at DESC, rank DESC, position DESC LIMIT $6
+    )
+    SELECT entry.*, replaced.value AS previous_value, replaced.confidence AS previous_confidence,
+           definition.start AS start_then, definition.target AS target_then
+      FROM entry
+      LEFT JOIN LATERAL (
+          SELECT e.value, e.confidence FROM check_in_entry e
+           WHERE e.organization_id = $1 AND e.key_result_id = $2 AND e.check_in_id = entry.check_in_id
+             AND e.position < entry.position
+           ORDER BY e.position DESC LIMIT 1
+      ) AS replaced ON entry.kind = 'CheckInCorrected'
+      LEFT JOIN LATERAL (
+          SELECT past.start, past.target FROM key_result_history past
+           WHERE past.organization_id = $1 AND past.objective_id = $7 AND past.key_result_id = $2
+             AND past.recorded_at <= entry.recorded_at
+           ORDER BY past.recorded_at DESC, past.position DESC LIMIT 1
+      ) AS definition ON entry.value IS NOT NULL
+     ORDER BY entry.recorded_at DESC, entry.rank DESC, entry.position DESC"""
+"""$1 organisation, $2 key result, $3 to $5 the cursor, $6 how many, $7 objective, $8 shard.
+
+Each service's entries are read from their key, newest first, and merged; positions of two services
+are not comparable, moments are.
+"""

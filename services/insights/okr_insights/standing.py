@@ -1,0 +1,100 @@
+"""How key results and objectives stand at a moment: facts from the rows, judged by the rules.
+
+Nothing here is stored, because it changes while nothing happens.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+from okr_rules.exact import ZERO
+from okr_rules.pace import Measure, PaceState, Verdict, judge, state_of
+from okr_rules.rollup import mean
+
+KEY_RESULT_COLUMNS = """key_result.key_result_id, key_result.title, key_result.unit, key_result.start,
+    key_result.commit, key_result.target, key_result.starts_on, key_result.due_on, key_result.accountable_id,
+    key_result.open, check_in.value, check_in.confidence, check_in.checked_in_at"""
+"""What SQL selects for `key_result`, beside the `cycle_starts_on` of the objective."""
+
+
+class KeyResult(Struct, frozen=True):
+    """A key result with its last check-in, judged. `verdict` holds value, progress, expected, pace and days."""
+
+    key_result_id: UUID
+    title: str
+    unit: str
+    confidence: Decimal | None
+    checked_in_at: datetime | None
+    accountable_id: UUID | None
+    open: bool
+    verdict: Verdict
+
+
+class Summary(Struct, frozen=True):
+    """What an objective's key results come to together; all undefined where it has none."""
+
+    progress: Decimal | None = None
+    expected: Decimal | None = None
+    pace: PaceState | None = None
+    checked_in_at: datetime | None = None
+
+
+class Objective(Struct, frozen=True):
+    """An objective with its key results in the order in which they were defined."""
+
+    objective_id: UUID
+    cycle_id: UUID
+    title: str
+    state: str
+    owner_id: UUID | None
+    unit_id: UUID | None
+    unit_name: str
+    parent_objective_id: UUID | None
+    key_results: tuple[KeyResult, ...]
+    summary: Summary
+
+
+def key_result(record: Mapping[str, Any], now: datetime) -> KeyResult:
+    """A key result from the columns of KEY_RESULT_COLUMNS, judged at `now`.
+
+    Its time begins with its cycle, unless it starts later.
+    """
+    begins_on = max(record["starts_on"], record["cycle_starts_on"] or record["starts_on"])
+    measure = Measure(record["start"], record["commit"], record["target"], begins_on, record["due_on"])
+    return KeyResult(
+        key_result_id=record["key_result_id"],
+        title=record["title"],
+        unit=record["unit"],
+        confidence=record["confidence"],
+        checked_in_at=record["checked_in_at"],
+        accountable_id=record["accountable_id"],
+        open=record["open"],
+        verdict=judge(measure, record["value"], now),
+    )
+
+
+def summarise(key_results: Sequence[KeyResult]) -> Summary:
+    """The roll-up: mean progress against mean expectation, every key result with the weight 1.
+
+    One that nobody has checked in yet stands at its start. The words are those of a key result:
+    nothing is judged before the first one begins, nor before the first check-in.
+    """
+    if not key_results:
+        return Summary()
+    verdicts = [key_result.verdict for key_result in key_results]
+    progress = mean(ZERO if verdict.progress is None else verdict.progress for verdict in verdicts)
+    expected = mean(verdict.expected for verdict in verdicts)
+    if progress is None or expected is None:
+        return Summary()
+    pace: PaceState
+    if all(verdict.state == "not_started" for verdict in verdicts):
+        pace = "not_started"
+    elif all(verdict.progress is None for verdict in verdicts):
+        pace = "pending"
+    else:
+        pace = state_of(progress - expected, expected)
+    moments = [each.checked_in_at for each in key_results if each.checked_in_at is not None]
+    return Summary(progress, expected, pace, max(moments, default=None))

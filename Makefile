@@ -1,0 +1,51 @@
+# Everything a person or a machine does with this project. `make` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+PROTOS = $(shell cd proto && find okr -name '*.proto' | sort)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check proto lock fmt clean
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+run: .venv/.ok  ## start the whole platform on this machine, with a sample organisation to look at
+	@$(BIN)/okr up
+
+test: .venv/.ok  ## run every test, on a real PostgreSQL
+	@$(BIN)/pytest
+
+check: .venv/.ok  ## lint, types, house rules, contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy libs services tests
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code > /dev/null
+	$(BIN)/buf breaking --against proto/released.binpb
+
+proto: .venv/.ok  ## generate the gRPC code from proto/ (it is committed)
+	$(BIN)/buf format -w
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m grpc_tools.protoc -Iproto \
+		--python_out=libs/protocol --grpc_python_out=libs/protocol \
+		--mypy_out=quiet:libs/protocol --mypy_grpc_out=quiet,only_async:libs/protocol $(PROTOS)
+
+lock: .venv/.ok  ## pin every dependency anew, by hash
+	$(BIN)/uv pip compile pyproject.toml --universal --all-extras --no-header --generate-hashes -q -o requirements.lock
+
+fmt: .venv/.ok  ## format and tidy the code
+	$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
+
+clean:  ## remove the environment and caches (never the data)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/.ok: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Name another with PYTHON=python3.12" >&2; exit 2; }
+	@echo "Preparing the environment in .venv …"
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION); }
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@

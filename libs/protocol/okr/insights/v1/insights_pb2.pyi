@@ -281,6 +281,12 @@ class HistoryEntry(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    PREVIOUS_VALUE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_COMMIT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_TARGET_FIELD_NUMBER: _builtins.int
+    CHAMPION_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """the event's type, such as CheckInRecorded or TargetRevised"""
     recorded_at: _builtins.str
@@ -298,8 +304,19 @@ class HistoryEntry(_message.Message):
     commit: _builtins.str
     target: _builtins.str
     progress: _builtins.str
+    """against the target as it was known at recorded_at"""
     position: _builtins.str
     """service:shard:epoch:position"""
+    previous_value: _builtins.str
+    """what a correction put right"""
+    previous_confidence: _builtins.str
+    previous_commit: _builtins.str
+    """what a revision replaced"""
+    previous_target: _builtins.str
+    champion_id: _builtins.str
+    """who was assigned or released"""
+    role: _builtins.str
+    """of the champion, as in accountable"""
     def __init__(
         self,
         *,
@@ -316,10 +333,16 @@ class HistoryEntry(_message.Message):
         target: _builtins.str = ...,
         progress: _builtins.str = ...,
         position: _builtins.str = ...,
+        previous_value: _builtins.str = ...,
+        previous_confidence: _builtins.str = ...,
+        previous_commit: _builtins.str = ...,
+        previous_target: _builtins.str = ...,
+        champion_id: _builtins.str = ...,
+        role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_in_id", b"check_in_id", "commit", b"commit", "confidence", b"confidence", "kind", b"kind", "note", b"note", "occurred_at", b"occurred_at", "person_id", b"person_id", "position", b"position", "progress", b"progress", "recorded_at", b"recorded_at", "start", b"start", "target", b"target", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_id", b"champion_id", "check_in_id", b"check_in_id", "commit", b"commit", "confidence", b"confidence", "kind", b"kind", "note", b"note", "occurred_at", b"occurred_at", "person_id", b"person_id", "position", b"position", "previous_commit", b"previous_commit", "previous_confidence", b"previous_confidence", "previous_target", b"previous_target", "previous_value", b"previous_value", "progress", b"progress", "recorded_at", b"recorded_at", "role", b"role", "start", b"start", "target", b"target", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

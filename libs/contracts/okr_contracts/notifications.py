@@ -1,5 +1,7 @@
 """Events of notifications: what a person was told, and why."""
 
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Literal
 from uuid import UUID
 
@@ -9,7 +11,7 @@ NotificationKind = Literal["became_accountable", "fell_behind", "commit_reached"
 
 
 class NotificationRaised(Struct, frozen=True):
-    """`explanation` names the rule and its inputs; `person_id` is None while nobody is accountable."""
+    """`person_id` was told something of a key result; `explanation` names the rule and its inputs."""
 
     notification_id: UUID
     person_id: UUID
@@ -20,14 +22,46 @@ class NotificationRaised(Struct, frozen=True):
     explanation: str
 
 
+class WatchedPromise(Struct, frozen=True):
+    """What a watched key result promises: its marks in its own unit and its days, as goals last told them."""
+
+    objective_id: UUID
+    title: str
+    start: Decimal
+    commit: Decimal
+    target: Decimal
+    unit: str
+    starts_on: date
+    due_on: date
+
+
+class WatchedValue(Struct, frozen=True):
+    """The latest check-in by when it was true."""
+
+    check_in_id: UUID
+    value: Decimal
+    occurred_at: datetime
+
+
 class KeyResultJudged(Struct, frozen=True):
-    """What the watcher remembers of a key result, so that nothing is told twice."""
+    """All that the watcher remembers of a key result from now on, so that nothing is told twice.
+
+    `behind` and `commit_reached` are its latest judgement, `commits_told` the commits that a
+    notification was raised for. `heard` is how far each service's log has been heard (its position in
+    the organisation's shard), and `known_at` the latest moment of which anything is known.
+    """
 
     key_result_id: UUID
     accountable_id: UUID | None
     behind: bool
     commit_reached: bool
     heard: dict[str, int]
+    known_at: datetime | None = None
+    open: bool = False
+    closed: bool = False
+    promise: WatchedPromise | None = None
+    latest: WatchedValue | None = None
+    commits_told: tuple[Decimal, ...] = ()
 
 
 NotificationsEvent = NotificationRaised | KeyResultJudged

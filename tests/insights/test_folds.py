@@ -206,7 +206,7 @@ def test_a_cycle_goes_from_draft_over_active_to_closed() -> None:
 
 
 def test_imports_leave_no_row_of_their_own() -> None:
-    assert folded(read_model.goals, ImportCompleted(named("import"))).rows.rows == {}
+    assert folded(read_model.goals, ImportCompleted(named("import"))).everything() == []
 
 
 def test_units_are_named_renamed_and_moved() -> None:
@@ -223,7 +223,7 @@ def test_units_are_named_renamed_and_moved() -> None:
 
 
 def test_people_leave_no_row() -> None:
-    assert folded(read_model.directory, PersonRegistered(ANA), PersonMoved(ANA, None)).rows.rows == {}
+    assert folded(read_model.directory, PersonRegistered(ANA), PersonMoved(ANA, None)).everything() == []
 
 
 def test_a_new_parent_replaces_the_former_and_unaligning_leaves_none() -> None:
@@ -232,3 +232,9 @@ def test_a_new_parent_replaces_the_former_and_unaligning_leaves_none() -> None:
     assert replaced.row(AlignmentRow).parent_objective_id == second
     freed = folded(read_model.alignments, aligned(GROW, first), unaligned(GROW, first))
     assert freed.row(AlignmentRow).parent_objective_id is None
+
+
+def test_an_event_that_changes_nothing_shown_makes_no_version_of_a_key_result() -> None:
+    outcome = folded(read_model.goals, key_result_defined(), champion_assigned(BEN, "contributor"))
+    assert len(outcome.versions(KeyResultRow)) == 1
+    assert len(outcome.all(KeyResultEntryRow)) == 2

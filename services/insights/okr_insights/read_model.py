@@ -281,7 +281,8 @@ def _project_key_result(
     event: RecordedEvent,
     fact: KeyResultDefined | ChampionAssigned | ChampionReleased | KeyResultOpened | KeyResultClosed | TargetRevised,
 ) -> None:
-    key_result = rows.get(KeyResultRow, event.organization_id, fact.objective_id, fact.key_result_id)
+    before = rows.get(KeyResultRow, event.organization_id, fact.objective_id, fact.key_result_id)
+    key_result = before
     entry = KeyResultEntryRow(
         organization_id=event.organization_id,
         key_result_id=fact.key_result_id,
@@ -329,7 +330,8 @@ def _project_key_result(
             )
         case _:
             assert_never(fact)
-    rows.put(key_result)
+    if key_result is not before:
+        rows.put(key_result)
     rows.put(entry)
 
 

@@ -1,0 +1,114 @@
+"""How facts are judged at a moment, without a database."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from okr_insights.board import Cycle, cycle_of_the_day
+from okr_insights.standing import KeyResult, Summary, key_result, summarise
+
+from tests.insights.facts import ANA, Q1_ENDS, Q1_STARTS, REVENUE, day, named
+
+HALFWAY = datetime.fromisoformat("2026-02-15T00:00:00+00:00")
+
+
+def standing(value: str | None, now: datetime = HALFWAY, **changes: Any) -> KeyResult:
+    """A key result from 0 to 100 over the first quarter, last seen at `value`."""
+    record = {
+        "key_result_id": REVENUE,
+        "title": "Revenue",
+        "unit": "EUR",
+        "start": Decimal(0),
+        "commit": Decimal(50),
+        "target": Decimal(100),
+        "starts_on": Q1_STARTS,
+        "due_on": Q1_ENDS,
+        "cycle_starts_on": Q1_STARTS,
+        "accountable_id": ANA,
+        "open": True,
+        "value": None if value is None else Decimal(value),
+        "confidence": None if value is None else Decimal("0.5"),
+        "checked_in_at": None if value is None else day(40),
+    }
+    return key_result(record | changes, now)
+
+
+def test_a_key_result_is_judged_against_the_days_that_have_passed() -> None:
+    verdict = standing("42").verdict
+    assert verdict.expected == Decimal("0.5056")
+    assert (verdict.progress, verdict.state, verdict.days) == (Decimal("0.4200"), "on_pace", Decimal("-7.6"))
+
+
+def test_the_time_of_a_key_result_begins_no_earlier_than_its_cycle() -> None:
+    assert standing("42", starts_on=date(2025, 12, 1)).verdict.expected == Decimal("0.5056")
+    later = standing("42", starts_on=date(2026, 2, 1)).verdict
+    assert later.expected == Decimal("0.2414")
+
+
+def test_an_objective_without_key_results_has_no_progress_rather_than_none_made() -> None:
+    assert summarise([]) == Summary(progress=None, expected=None, pace=None, checked_in_at=None)
+
+
+def test_an_objective_stands_at_the_mean_of_its_key_results() -> None:
+    summary = summarise([standing("80"), standing("40"), standing("0")])
+    assert (summary.progress, summary.expected) == (Decimal("0.4000"), Decimal("0.5056"))
+    assert summary.pace == "behind"
+
+
+def test_a_key_result_without_a_check_in_counts_as_standing_at_its_start() -> None:
+    summary = summarise([standing("100"), standing(None)])
+    assert (summary.progress, summary.pace) == (Decimal("0.5000"), "on_pace")
+
+
+def test_an_objective_that_nobody_has_checked_in_on_waits() -> None:
+    assert summarise([standing(None), standing(None)]).pace == "pending"
+
+
+def test_an_objective_has_not_started_before_its_first_key_result() -> None:
+    before = datetime.fromisoformat("2025-12-31T12:00:00+00:00")
+    assert summarise([standing(None, before), standing(None, before)]).pace == "not_started"
+
+
+@pytest.mark.parametrize(
+    ("value", "pace"), [("56", "ahead"), ("55", "on_pace"), ("40", "behind"), ("25", "far_behind")], ids=str
+)
+def test_an_objective_of_one_key_result_has_its_pace(value: str, pace: str) -> None:
+    only = standing(value)
+    assert summarise([only]).pace == only.verdict.state == pace
+
+
+def test_an_objective_was_last_checked_in_when_any_of_its_key_results_was() -> None:
+    assert summarise([standing("1"), standing("2", checked_in_at=day(44)), standing(None)]).checked_in_at == day(44)
+
+
+def cycle(name: str, starts_on: date, ends_on: date, state: str = "active") -> Cycle:
+    return Cycle(named(name), name, starts_on, ends_on, state)
+
+
+WINTER = cycle("winter", date(2026, 1, 1), date(2026, 3, 31))
+SPRING = cycle("spring", date(2026, 4, 1), date(2026, 6, 30), "draft")
+YEAR = cycle("year", date(2026, 1, 1), date(2026, 12, 31), "draft")
+
+
+@pytest.mark.parametrize(
+    ("today", "expected"),
+    [
+        (date(2026, 1, 1), WINTER),
+        (date(2026, 3, 31), WINTER),
+        (date(2026, 4, 1), SPRING),
+        (date(2026, 12, 31), YEAR),
+        (date(2025, 12, 31), SPRING),
+        (date(2027, 1, 1), SPRING),
+    ],
+    ids=str,
+)
+def test_the_board_shows_the_cycle_that_runs_the_active_and_youngest_first_else_the_newest(
+    today: date, expected: Cycle
+) -> None:
+    for cycles in ([WINTER, SPRING, YEAR], [YEAR, SPRING, WINTER]):
+        assert cycle_of_the_day(cycles, today) == expected
+
+
+def test_without_cycles_there_is_none_to_show() -> None:
+    assert cycle_of_the_day([], date(2026, 1, 1)) is None

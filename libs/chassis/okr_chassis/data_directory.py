@@ -1,7 +1,9 @@
 """The directory a platform without external services lives in: claimed once, used by one process at a time."""
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -48,15 +50,36 @@ def claim(path: Path) -> Path:
 
 def write_secret(path: Path, secret: bytes) -> None:
     """Put a secret into a file only its owner can read; complete and durable, or not there at all."""
-    unfinished = path.with_name(path.name + ".new")
+    unfinished = _unfinished(path, secret)
+    unfinished.rename(path)
+    sync_directory(path.parent)
+
+
+def keep_secret(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The secret in a file, made by whoever comes first; two processes that start together agree on one."""
+    try:
+        if not path.exists():
+            unfinished = _unfinished(path, make())
+            with contextlib.suppress(FileExistsError):
+                os.link(unfinished, path)
+            unfinished.unlink()
+            sync_directory(path.parent)
+        return path.read_bytes()
+    except OSError as error:
+        raise DataDirectoryError(
+            f"{path} cannot be used: {error.strerror or error}; restore it or let this user read it"
+        ) from error
+
+
+def _unfinished(path: Path, secret: bytes) -> Path:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(secret)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.rename(path)
-    sync_directory(path.parent)
+    return unfinished
 
 
 def sync_directory(path: Path) -> None:

@@ -1,0 +1,38 @@
+"""What ties everything one call caused together: an id in every event, log line and refusal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID, uuid4
+
+import structlog
+
+HEADER = "x-correlation-id"
+
+_running: ContextVar[UUID | None] = ContextVar("correlation_id", default=None)
+
+
+def correlation_id() -> UUID:
+    """The id of the running call; a new one where no call runs."""
+    return _running.get() or uuid4()
+
+
+def accepted(text: str | None) -> UUID:
+    """The id a caller brought, when it is one; else a new one. Never a reason to refuse a call."""
+    if text is not None and len(text) == 36:
+        try:
+            return UUID(text)
+        except ValueError:
+            pass
+    return uuid4()
+
+
+@contextmanager
+def correlated(identifier: UUID) -> Iterator[None]:
+    """Everything inside belongs to this id, log lines included."""
+    token = _running.set(identifier)
+    try:
+        with structlog.contextvars.bound_contextvars(correlation_id=str(identifier)):
+            yield
+    finally:
+        _running.reset(token)

@@ -1,0 +1,81 @@
+"""Everything that may differ from one installation to the next, read from the environment once."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from okr_chassis.startup import StartupError
+
+
+class SettingsError(StartupError):
+    """A setting has a value it cannot have."""
+
+
+def _absent_when_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Optional = BeforeValidator(_absent_when_empty)
+"""Compose files set variables to nothing when they mean none."""
+
+
+class Settings(BaseSettings):
+    """Read from `OKR_…` variables (`__` for nesting) and `DATABASE_URL`; anything may also be passed by name."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OKR_", env_nested_delimiter="__", extra="ignore", populate_by_name=True, frozen=True
+    )
+
+    env: Literal["development", "production"] = "development"
+    data_dir: Path = Path(".data")
+    """Keys, and PostgreSQL where no DATABASE_URL names another."""
+
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = Field(default=7400, ge=0, le=65535)
+    """0 takes a free port."""
+    peers: dict[str, str] = {}
+    """Service → host:port, for services that run in processes of their own; empty: all are here."""
+
+    database_url: Annotated[str | None, Optional] = Field(
+        default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
+    )
+
+    issuer: Annotated[str | None, Optional] = None
+    """Whose tokens people bring; without one the development issuer's."""
+    issuer_keys: Annotated[Path | None, Optional] = None
+    """The issuer's public keys: a PEM file or a JWKS file."""
+    audience: str = "okr"
+    internal_key_file: Annotated[Path | None, Optional] = None
+    """An Ed25519 private key (PEM) that all services share for the tokens between them; one process needs none."""
+    page_key: Annotated[SecretStr | None, Optional] = None
+    """Seals page tokens; the same on all replicas."""
+
+    reflection: Annotated[bool | None, Optional] = None
+    """Whether the gRPC server describes itself; by default in development only."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def production(self) -> bool:
+        return self.env == "production"
+
+    @property
+    def reflects(self) -> bool:
+        return not self.production if self.reflection is None else self.reflection
+
+    @classmethod
+    def load(cls, **known: Any) -> "Settings":
+        """The settings of this process. Raises SettingsError naming each variable that is wrong."""
+        try:
+            return cls(**known)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_url=False)
+            )
+            raise SettingsError(f"the settings cannot be used: {faults}") from error
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = "__".join(str(part) for part in location).upper()
+    return name if name in ("DATABASE_URL",) else f"OKR_{name}"

@@ -46,14 +46,23 @@ class Cursor(Struct, frozen=True):
     cycle_id: UUID
     drafted_position: int
 
+    @classmethod
+    def read(cls, keys: Sequence[str]) -> "Cursor":
+        """From what `written` made of one."""
+        cycle_id, drafted_position = keys
+        return cls(UUID(cycle_id), int(drafted_position))
+
+    def written(self) -> Sequence[object]:
+        """As the keys of a page token."""
+        return (self.cycle_id, self.drafted_position)
+
 
 class Board(Struct, frozen=True):
-    """One page of the board. No cycle: there was none to show."""
+    """The objectives asked for, in the order in which they were drafted. No cycle: there was none to show."""
 
     organization_name: str
-    cycle: Cycle | None
-    objectives: tuple[Objective, ...]
-    next: Cursor | None
+    cycle: Cycle | None = None
+    objectives: tuple[Objective, ...] = ()
 
 
 def cycle_of_the_day(cycles: Sequence[Cycle], today: date) -> Cycle | None:
@@ -74,9 +83,9 @@ async def read_board(
     cycle_id: UUID | None,
     unit_id: UUID | None,
     after: Cursor | None,
-    size: int,
+    limit: int,
 ) -> Board:
-    """A page of at most `size` objectives of a cycle, of one unit and all below it where it is named.
+    """The next `limit` objectives of a cycle, of one unit and all below it where it is named.
 
     An id that was never known in this organisation is not found; one that came to be known only
     after the moment shows an empty board, as does a moment before the organisation.
@@ -95,30 +104,18 @@ async def read_board(
     cycle = cycle_of_the_day(cycles, moment.at.date())
     name = frame[0]["organization_name"] or ""
     if cycle is None:
-        return Board(name, None, (), None)
+        return Board(name)
     rows = await reads.fetch(
         _page(moment),
         organization_id,
         cycle.cycle_id,
         after.drafted_position if after else 0,
-        size + 1,
+        limit,
         unit_id,
         *moment.arguments,
     )
-    objectives = [(position, _objective(list(group), moment)) for position, group in groupby(rows, _drafted_position)]
-    more = len(objectives) > size
-    page = objectives[:size]
-    return Board(
-        organization_name=name,
-        cycle=cycle,
-        objectives=tuple(objective for _, objective in page),
-        next=Cursor(cycle.cycle_id, page[-1][0]) if more else None,
-    )
-
-
-def _drafted_position(row: Any) -> int:
-    position: int = row["drafted_position"]
-    return position
+    grouped = groupby(rows, lambda row: row["objective_id"])
+    return Board(name, cycle, tuple(_objective(list(group), moment) for _, group in grouped))
 
 
 def _objective(rows: Sequence[Any], moment: Moment) -> Objective:
@@ -134,6 +131,7 @@ def _objective(rows: Sequence[Any], moment: Moment) -> Objective:
         unit_id=first["unit_id"],
         unit_name=first["unit_name"] or "",
         parent_objective_id=first["parent_objective_id"],
+        drafted_position=first["drafted_position"],
         key_results=key_results,
         summary=summarise(key_results),
     )

@@ -1,5 +1,6 @@
 """The history of a key result: how it stood at a moment, and all that had been recorded about it by then."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,9 +18,10 @@ from okr_insights.read_model import CheckInRow, KeyResultRow, ObjectiveRow, chec
 from okr_insights.standing import KEY_RESULT_COLUMNS, KeyResult, key_result
 
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+RANKS = {goals.source: 1, check_ins.source: 2}
+"""Of what two services recorded at the same moment, the higher rank counts as newer."""
+SERVICES = {rank: service for service, rank in RANKS.items()}
 NEWEST_RANK = 3
-SERVICES = {1: goals.source, 2: check_ins.source}
-"""Rank → service. Of what was recorded at the same moment, the higher rank counts as newer."""
 
 
 class Entry(Struct, frozen=True):
@@ -50,27 +52,40 @@ class Entry(Struct, frozen=True):
     champion_id: UUID | None
     role: str
 
+    @property
+    def cursor(self) -> "Cursor":
+        return Cursor(self.recorded_at, RANKS[self.position.service], self.position.position)
+
 
 class Cursor(Struct, frozen=True):
-    """The last entry of the page before. `rank` decides between services that recorded at the same moment."""
+    """The place of an entry in a history; the next page begins after the last one's."""
 
     recorded_at: datetime
     rank: int
     position: int
 
+    @classmethod
+    def read(cls, keys: Sequence[str]) -> "Cursor":
+        """From what `written` made of one."""
+        recorded_at, rank, position = keys
+        return cls(datetime.fromisoformat(recorded_at), int(rank), int(position))
+
+    def written(self) -> Sequence[object]:
+        """As the keys of a page token."""
+        return (self.recorded_at.isoformat(), self.rank, self.position)
+
 
 class History(Struct, frozen=True):
-    """One page, newest first."""
+    """The entries asked for, newest first."""
 
     key_result: KeyResult
     entries: tuple[Entry, ...]
-    next: Cursor | None
 
 
 async def read_history(
-    reads: Reads, organization_id: UUID, key_result_id: UUID, moment: Moment, *, after: Cursor | None, size: int
+    reads: Reads, organization_id: UUID, key_result_id: UUID, moment: Moment, *, after: Cursor | None, limit: int
 ) -> History:
-    """A page of at most `size` entries. A key result that was not known at the moment is not found."""
+    """The next `limit` entries. A key result that was not known at the moment is not found."""
     found = await reads.fetch(_key_result(moment), organization_id, key_result_id, *moment.arguments)
     if not found:
         raise NotFoundError("key result", key_result_id)
@@ -83,18 +98,11 @@ async def read_history(
         start.recorded_at,
         start.rank,
         start.position,
-        size + 1,
+        limit,
         found[0]["objective_id"],
         shard,
     )
-    page = rows[:size]
-    more = len(rows) > size
-    last = page[-1] if more else None
-    return History(
-        key_result=key_result(found[0], moment.at),
-        entries=tuple(_entry(row, shard) for row in page),
-        next=Cursor(last["recorded_at"], last["rank"], last["position"]) if last else None,
-    )
+    return History(key_result(found[0], moment.at), tuple(_entry(row, shard) for row in rows))
 
 
 def _entry(row: Any, shard: int) -> Entry:

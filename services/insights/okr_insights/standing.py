@@ -53,6 +53,7 @@ class Objective(Struct, frozen=True):
     unit_id: UUID | None
     unit_name: str
     parent_objective_id: UUID | None
+    drafted_position: int
     key_results: tuple[KeyResult, ...]
     summary: Summary
 

@@ -1,0 +1,111 @@
+"""The gRPC side of insights: two questions, each at any moment of the recorded past."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol, Self
+
+from grpc import aio
+from okr.insights.v1 import insights_pb2 as pb
+from okr.insights.v1 import insights_pb2_grpc
+from okr_chassis.auth import caller
+from okr_chassis.clock import Clock
+from okr_chassis.rpc import Id, OptionalId, OptionalMoment, Pages, accept, invalid, wire
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from okr_insights import board, history
+from okr_insights.messages import entry_message, key_result_message, objective_message
+from okr_insights.moment import Moment
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class Reader(board.Reads, Protocol):
+    """The chassis' reader, as far as it is used here."""
+
+    async def caught_up(self, min_positions: Sequence[str]) -> None: ...
+
+
+class Question(BaseModel):
+    """What every read of insights may ask: how it was known at a moment that has come."""
+
+    model_config = ConfigDict(frozen=True)
+
+    now: datetime
+    as_of: OptionalMoment
+
+    @model_validator(mode="after")
+    def _has_come(self) -> Self:
+        if self.as_of is not None and self.as_of > self.now:
+            raise invalid("as_of", f"lies after now, {wire(self.now)}; the future is not known", "AS_OF_IN_THE_FUTURE")
+        return self
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.as_of or self.now, self.as_of)
+
+
+class BoardQuestion(Question):
+    cycle_id: OptionalId
+    unit_id: OptionalId
+
+
+class HistoryQuestion(Question):
+    key_result_id: Id
+
+
+class InsightsService(insights_pb2_grpc.InsightsServiceServicer):
+    """Translates questions in and answers out."""
+
+    def __init__(self, reader: Reader, pages: Pages, clock: Clock) -> None:
+        self._reader = reader
+        self._pages = pages
+        self._clock = clock
+
+    async def GetBoard(self, request: pb.GetBoardRequest, context: Context) -> pb.GetBoardResponse:
+        question = accept(BoardQuestion, request, now=self._clock())
+        page = self._pages.open(request)
+        await self._reader.caught_up(request.min_positions)
+        found = await board.read_board(
+            self._reader,
+            caller().organization_id,
+            question.moment,
+            cycle_id=question.cycle_id,
+            unit_id=question.unit_id,
+            after=board.Cursor.read(page.after) if page.after else None,
+            limit=page.limit,
+        )
+        objectives, token = page.cut(
+            found.objectives, lambda last: board.Cursor(last.cycle_id, last.drafted_position).written()
+        )
+        cycle = found.cycle
+        return pb.GetBoardResponse(
+            organization_name=found.organization_name,
+            cycle_id=wire(cycle.cycle_id) if cycle else "",
+            cycle_name=cycle.name if cycle else "",
+            cycle_starts_on=wire(cycle.starts_on) if cycle else "",
+            cycle_ends_on=wire(cycle.ends_on) if cycle else "",
+            as_of=wire(question.moment.at),
+            objectives=[objective_message(objective) for objective in objectives],
+            next_page_token=token,
+        )
+
+    async def GetKeyResultHistory(
+        self, request: pb.GetKeyResultHistoryRequest, context: Context
+    ) -> pb.GetKeyResultHistoryResponse:
+        question = accept(HistoryQuestion, request, now=self._clock())
+        page = self._pages.open(request)
+        await self._reader.caught_up(request.min_positions)
+        found = await history.read_history(
+            self._reader,
+            caller().organization_id,
+            question.key_result_id,
+            question.moment,
+            after=history.Cursor.read(page.after) if page.after else None,
+            limit=page.limit,
+        )
+        entries, token = page.cut(found.entries, lambda last: last.cursor.written())
+        return pb.GetKeyResultHistoryResponse(
+            key_result=key_result_message(found.key_result),
+            entries=[entry_message(entry) for entry in entries],
+            next_page_token=token,
+        )

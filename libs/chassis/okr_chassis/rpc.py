@@ -36,6 +36,7 @@ from okr_chassis.fields import optional_text as optional_text
 from okr_chassis.fields import text as text
 from okr_chassis.pages import Page as Page
 from okr_chassis.pages import Pages as Pages
+from okr_chassis.violations import violations_of
 
 LONGEST_MIN_POSITIONS = 16
 """A read may wait for at most so many positions."""
@@ -93,23 +94,6 @@ def id_of(request: Message, field: str) -> UUID:
     if violations or found is None:
         raise InvalidInputError(violations)
     return found
-
-
-def violations_of(error: ValidationError) -> list[Violation]:
-    """What pydantic found, in the platform's own words. The input itself is never repeated."""
-    violations = []
-    for fault in error.errors(include_url=False):
-        context = fault.get("ctx", {})
-        location = [str(part) for part in fault["loc"]]
-        if isinstance(context.get("field"), str):
-            location.append(context["field"])
-        message, reason = fault["msg"], fault["type"].upper()
-        if fault["type"] == "missing" or fault["input"] is None:
-            message, reason = "is required", "REQUIRED"
-        elif fault["type"] in ("value_error", "assertion_error"):
-            message, reason = message.partition(", ")[2], "INVALID"
-        violations.append(Violation(".".join(location) or "request", message, reason))
-    return violations
 
 
 def _common_violations(request: Message) -> list[Violation]:

@@ -1,0 +1,153 @@
+"""What a service is to the chassis, and what the chassis gives to a service.
+
+A service's `__main__.py` holds `NAME`, `MIGRATIONS` and `build(host) -> Service`: the one place
+where its parts are put together.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import asyncpg
+from okr_contracts.errors import InvalidInputError, Violation
+from okr_contracts.registry import EVENTS
+from okr_eventstore.database import Database
+from okr_eventstore.log import EventLog
+from okr_eventstore.model import Position, shard_of
+
+from okr_chassis.auth import caller
+from okr_chassis.clock import Clock
+from okr_chassis.commands import Execute
+from okr_chassis.errors import NotCaughtUpError
+from okr_chassis.pages import Pages
+from okr_chassis.rpc import positions
+from okr_chassis.settings import Settings
+
+if TYPE_CHECKING:
+    from okr_eventstore.runner import Runner, Subscription
+
+    from okr_chassis.peers import Peers
+
+CAUGHT_UP_SECONDS = 0.5
+"""How long a read waits for its own writes."""
+
+AddToServer = Callable[[Any, Any], None]
+"""What protoc generates: `add_GoalsServiceServicer_to_server`."""
+
+
+@dataclass
+class Service:
+    """What a service consists of. `jobs` run for as long as the process does; one that ends is not started again."""
+
+    name: str
+    servicers: list[tuple[AddToServer, Any]]
+    subscriptions: "list[Subscription]" = field(default_factory=list)
+    jobs: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+
+class Reader:
+    """Queries over a service's read models. The pool is shared, the schema is the service's own."""
+
+    def __init__(self, service: str, database: Database) -> None:
+        self.service = service
+        self._database = database
+        self._projections: "dict[str, list[Runner]]" = {}
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        return await self._database.fetch(sql, *args)
+
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
+        return await self._database.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        return await self._database.fetchval(sql, *args)
+
+    def feed(self, runners: "Sequence[Runner]") -> None:
+        """The runners whose progress `caught_up` waits for; said by the platform once they exist."""
+        self._projections = {}
+        for runner in runners:
+            if runner.subscription.projection is not None:
+                self._projections.setdefault(runner.subscription.to, []).append(runner)
+
+    async def caught_up(self, min_positions: Sequence[str]) -> None:
+        """Wait until every read model of this service has passed these positions: read your own writes.
+
+        Raises NotCaughtUpError after half a second, and InvalidInputError for what is no position of
+        the caller's organisation.
+        """
+        if not min_positions:
+            return
+        wanted = positions(min_positions)
+        shard = shard_of(caller().organization_id)
+        violations = [
+            Violation(f"min_positions.{index}", message, "POSITION_UNKNOWN")
+            for index, position in enumerate(wanted)
+            if (message := _fault(position, shard)) is not None
+        ]
+        if violations:
+            raise InvalidInputError(violations)
+        deadline = time.monotonic() + CAUGHT_UP_SECONDS
+        waits = [
+            self._passed(runner, position, index, deadline)
+            for index, position in enumerate(wanted)
+            for runner in self._projections.get(position.service, ())
+        ]
+        await asyncio.gather(*waits)
+
+    async def _passed(self, runner: "Runner", position: Position, index: int, deadline: float) -> None:
+        try:
+            await runner.caught_up(position.shard, position.position, max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise NotCaughtUpError(
+                f"{runner.subscription.name} has not reached {position} within {CAUGHT_UP_SECONDS} s; ask again"
+            ) from None
+
+
+def _fault(position: Position, shard: int) -> str | None:
+    if position.service not in EVENTS:
+        return f"names no service with a log: {position.service}"
+    if position.shard != shard:
+        return "belongs to another organisation"
+    return None
+
+
+@dataclass
+class Host:
+    """What a service builds itself from."""
+
+    name: str
+    clock: Clock
+    settings: Settings
+    database: Database
+    log: EventLog | None
+    """None for a service that has no events of its own."""
+    reader: Reader
+    peers: "Peers"
+    pages: Pages
+    executor: Execute | None = None
+
+    @property
+    def execute(self) -> Execute:
+        """Runs this service's deciders."""
+        if self.executor is None:
+            raise RuntimeError(f"{self.name} has no events in okr_contracts.registry.EVENTS, and so nothing to execute")
+        return self.executor
+
+
+class Build(Protocol):
+    def __call__(self, host: Host) -> Service: ...
+
+
+class ServiceModule(Protocol):
+    """A service's `__main__` module."""
+
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def MIGRATIONS(self) -> Path | None: ...
+
+    def build(self, host: Host) -> Service: ...

@@ -9,6 +9,9 @@ from okr_rules.parameters import DEFAULTS, RuleParameters
 Direction = Literal["increase", "decrease"]
 Ambition = Literal["committed", "aspirational"]
 Zone = Literal["below_commit", "commit", "target", "stretch"]
+SMALLEST = Decimal("1E-10")
+"""The last place that numbers of the platform have."""
+
 OrderFault = Literal["START_EQUALS_TARGET", "COMMIT_BEFORE_START", "COMMIT_BEYOND_TARGET", "STRETCH_BEFORE_TARGET"]
 
 
@@ -20,9 +23,13 @@ def direction_of(start: Decimal, target: Decimal) -> Direction | None:
 
 
 def default_commit(start: Decimal, target: Decimal, parameters: RuleParameters = DEFAULTS) -> Decimal:
-    """The promise proposed where none is stated: half of the way."""
-    distance = EXACT.subtract(target, start)
-    return plain(EXACT.add(start, EXACT.multiply(parameters.default_commit_share, distance)))
+    """The promise proposed where none is stated: half of the way, with at most ten places.
+
+    Where the way is too short for that, the target itself.
+    """
+    way = EXACT.multiply(parameters.default_commit_share, EXACT.subtract(target, start))
+    halfway = EXACT.add(start, way).quantize(SMALLEST, context=EXACT)
+    return plain(target if halfway == start else halfway)
 
 
 def plain(number: Decimal) -> Decimal:

@@ -1,0 +1,69 @@
+"""A person, known to the log by an opaque id alone."""
+
+from typing import TypeAlias, assert_never
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+from okr_chassis.fields import Id, OptionalId
+from okr_contracts.directory import PersonEvent, PersonMoved, PersonRegistered
+from okr_contracts.errors import AlreadyExistsError, NotFoundError
+from okr_eventstore.decider import Decider
+from pydantic import BaseModel
+
+
+class EnterPerson(BaseModel, frozen=True):
+    """The part of a registration that the log may know: somebody joined, in this unit or in none.
+
+    That the unit exists was seen in the organisation's stream; units are never removed.
+    """
+
+    person_id: Id
+    unit_id: OptionalId = None
+
+
+class MovePerson(BaseModel, frozen=True):
+    person_id: Id
+    unit_id: OptionalId = None
+
+
+PersonCommand: TypeAlias = EnterPerson | MovePerson
+
+
+class Person(Struct, frozen=True):
+    registered: bool = False
+    first_unit_id: UUID | None = None
+    unit_id: UUID | None = None
+
+
+def decide(state: Person, command: PersonCommand) -> list[PersonEvent]:
+    match command:
+        case EnterPerson() if not state.registered:
+            return [PersonRegistered(person_id=command.person_id, unit_id=command.unit_id)]
+        case EnterPerson() if command.unit_id not in (state.first_unit_id, state.unit_id):
+            raise AlreadyExistsError("person", command.person_id)
+        case EnterPerson():
+            return []
+        case MovePerson() if not state.registered:
+            raise NotFoundError("person", command.person_id)
+        case MovePerson() if command.unit_id == state.unit_id:
+            return []
+        case MovePerson():
+            return [PersonMoved(person_id=command.person_id, unit_id=command.unit_id)]
+        case _:
+            assert_never(command)
+
+
+def evolve(state: Person, event: PersonEvent) -> Person:
+    match event:
+        case PersonRegistered():
+            return Person(registered=True, first_unit_id=event.unit_id, unit_id=event.unit_id)
+        case PersonMoved():
+            return replace(state, unit_id=event.unit_id)
+        case _:
+            assert_never(event)
+
+
+people: Decider[Person, PersonCommand, PersonEvent] = Decider(
+    category="person", initial=Person(), decide=decide, evolve=evolve
+)

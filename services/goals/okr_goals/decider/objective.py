@@ -1,0 +1,427 @@
+"""An objective with its key results: what is promised, what is hoped for, and by whom."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Literal, NamedTuple, assert_never
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError, OkrError
+from okr_contracts.goals import (
+    ChampionAssigned,
+    ChampionReleased,
+    KeyResultClosed,
+    KeyResultDefined,
+    KeyResultOpened,
+    KeyResultType,
+    ObjectiveActivated,
+    ObjectiveClosed,
+    ObjectiveDrafted,
+    ObjectiveEvent,
+    ObjectiveOutcome,
+    PlannedKeyResult,
+    TargetRevised,
+)
+from okr_eventstore.decider import Decider
+from okr_rules.commitment import default_commit, direction_of, order_fault
+
+from okr_goals.decider.champions import Champion, accountable_of, require_sound
+from okr_goals.decider.commands import (
+    ActivateObjective,
+    ApplyPlan,
+    AssignChampion,
+    CloseObjective,
+    DefineKeyResult,
+    DraftObjective,
+    NamedChampion,
+    ObjectiveCommand,
+    ReleaseChampion,
+    ReviseTarget,
+)
+from okr_goals.decider.cycle import closed, not_active
+
+MAX_KEY_RESULTS = 50
+"""Of one objective. Good practice is five; this bound only keeps a stream readable."""
+
+
+class KeyResult(Struct, frozen=True):
+    """`defined` is what it was at first and `named` who ever held which role: the same definition again is known."""
+
+    defined: KeyResultDefined
+    commit: Decimal
+    target: Decimal
+    champions: tuple[Champion, ...] = ()
+    named: frozenset[Champion] = frozenset()
+
+
+class Objective(Struct, frozen=True):
+    """`drafted` is None while there is no such objective."""
+
+    drafted: ObjectiveDrafted | None = None
+    state: Literal["draft", "active", "closed"] = "draft"
+    outcome: ObjectiveOutcome | None = None
+    key_results: dict[UUID, KeyResult] = {}
+
+
+class Refusal(NamedTuple):
+    """A row of a plan that a rule refused, and the rule's own words."""
+
+    row: int
+    error: OkrError
+
+
+def decide(state: Objective, command: ObjectiveCommand) -> list[ObjectiveEvent]:
+    match command:
+        case DraftObjective():
+            return _draft(state, command)
+        case ApplyPlan():
+            return carry_out(state, command)[0]
+        case _ if state.drafted is None:
+            raise NotFoundError("objective", command.objective_id)
+        case CloseObjective():
+            return _close(state, command)
+        case _ if state.state == "closed":
+            raise DomainError("OBJECTIVE_CLOSED", f"{state.drafted.title!r} is closed; draft a new objective")
+        case ActivateObjective():
+            return _activate(state, state.drafted, command)
+        case DefineKeyResult():
+            return _define(state, state.drafted, command)
+        case AssignChampion():
+            return _assign(key_result_of(state, command.key_result_id), _champion(command.champion))
+        case ReleaseChampion():
+            return _release(key_result_of(state, command.key_result_id), _champion(command.champion))
+        case ReviseTarget():
+            return _revise(key_result_of(state, command.key_result_id), command)
+        case _:
+            assert_never(command)
+
+
+def evolve(state: Objective, event: ObjectiveEvent) -> Objective:
+    match event:
+        case ObjectiveDrafted():
+            return Objective(drafted=event)
+        case KeyResultDefined():
+            return _with(state, event.key_result_id, KeyResult(event, event.commit, event.target))
+        case ChampionAssigned():
+            known = state.key_results[event.key_result_id]
+            champion = Champion(event.person_id, event.role)
+            known = replace(known, champions=(*known.champions, champion), named=known.named | {champion})
+            return _with(state, event.key_result_id, known)
+        case ChampionReleased():
+            known = state.key_results[event.key_result_id]
+            gone = Champion(event.person_id, event.role)
+            left = tuple(champion for champion in known.champions if champion != gone)
+            return _with(state, event.key_result_id, replace(known, champions=left))
+        case TargetRevised():
+            known = replace(state.key_results[event.key_result_id], commit=event.commit, target=event.target)
+            return _with(state, event.key_result_id, known)
+        case ObjectiveActivated():
+            return replace(state, state="active")
+        case ObjectiveClosed():
+            return replace(state, state="closed", outcome=event.outcome)
+        case KeyResultOpened() | KeyResultClosed():
+            return state  # told to others; here it follows from the objective's own state
+        case _:
+            assert_never(event)
+
+
+def key_result_of(state: Objective, key_result_id: UUID) -> KeyResult:
+    """The key result with this id. Raises NotFoundError."""
+    known = state.key_results.get(key_result_id)
+    if known is None:
+        raise NotFoundError("key result", key_result_id)
+    return known
+
+
+def carry_out(state: Objective, plan: ApplyPlan) -> tuple[list[ObjectiveEvent], list[Refusal]]:
+    """The events that make an objective what a plan says, and the rows that a rule refuses.
+
+    A row is applied whole or not at all; a refused one does not keep its neighbours waiting. Run on
+    the state it has led to, it yields no event and the same refusals.
+    """
+    events: list[ObjectiveEvent] = []
+    refusals: list[Refusal] = []
+
+    def try_to(commands: Sequence[ObjectiveCommand], before: Objective) -> Objective:
+        after, told = before, list[ObjectiveEvent]()
+        for command in commands:
+            for event in decide(after, command):
+                told.append(event)
+                after = evolve(after, event)
+        events.extend(told)
+        return after
+
+    try:
+        draft = DraftObjective(
+            objective_id=plan.objective_id,
+            cycle_id=plan.cycle_id,
+            unit_id=plan.unit_id,
+            owner_id=plan.owner_id,
+            title=plan.title,
+            cycle=plan.cycle,
+        )
+        state = try_to([draft], state)
+    except OkrError as error:
+        return [], [Refusal(planned.row, error) for planned in plan.key_results]
+    for planned in plan.key_results:
+        try:
+            state = try_to(_commands(state, plan, planned), state)
+        except OkrError as error:
+            refusals.append(Refusal(planned.row, error))
+    if state.state == "draft" and state.key_results:
+        try:
+            try_to([ActivateObjective(objective_id=plan.objective_id, cycle=plan.cycle)], state)
+        except OkrError as error:
+            refusals += [Refusal(planned.row, error) for planned in plan.key_results]
+    return events, refusals
+
+
+def _commands(state: Objective, plan: ApplyPlan, planned: PlannedKeyResult) -> list[ObjectiveCommand]:
+    """What has to be asked so that one key result becomes what its row says."""
+    known = state.key_results.get(planned.key_result_id)
+    wanted = [NamedChampion(person_id=planned.champions[0], role="accountable")]
+    wanted += [NamedChampion(person_id=person_id, role="responsible") for person_id in planned.champions[1:]]
+    if known is None:
+        return [
+            DefineKeyResult(
+                objective_id=plan.objective_id,
+                key_result_id=planned.key_result_id,
+                title=planned.title,
+                start=planned.start,
+                commit=planned.commit,
+                target=planned.target,
+                unit=planned.unit,
+                due_on=planned.due_on,
+                champions=tuple(wanted),
+            )
+        ]
+    fixed = known.defined
+    if (fixed.start, fixed.unit, fixed.due_on) != (planned.start, planned.unit, planned.due_on):
+        raise AlreadyExistsError("key result", planned.key_result_id)
+    commands: list[ObjectiveCommand] = []
+    if (known.commit, known.target) != (planned.commit, planned.target):
+        reason = f"import {plan.source}, row {planned.row}"
+        commands.append(
+            ReviseTarget(
+                objective_id=plan.objective_id,
+                key_result_id=planned.key_result_id,
+                commit=planned.commit,
+                target=planned.target,
+                reason=reason,
+            )
+        )
+    busy = {champion.person_id for champion in known.champions}
+    accountable = accountable_of(known.champions)
+    for champion in wanted:
+        takes_over = champion.role == "accountable" and champion.person_id != accountable
+        if takes_over or champion.person_id not in busy:
+            commands.append(
+                AssignChampion(objective_id=plan.objective_id, key_result_id=planned.key_result_id, champion=champion)
+            )
+    return commands
+
+
+def _draft(state: Objective, command: DraftObjective) -> list[ObjectiveEvent]:
+    cycle = command.cycle
+    if state.drafted is None and cycle.state == "none":
+        raise NotFoundError("cycle", command.cycle_id)
+    drafted = ObjectiveDrafted(
+        objective_id=command.objective_id,
+        cycle_id=command.cycle_id,
+        unit_id=command.unit_id,
+        owner_id=command.owner_id,
+        title=command.title,
+        cycle_starts_on=cycle.starts_on,
+        cycle_ends_on=cycle.ends_on,
+    )
+    if state.drafted == drafted:
+        return []
+    if state.drafted is not None:
+        raise AlreadyExistsError("objective", command.objective_id)
+    if cycle.state == "closed":
+        raise closed(cycle)
+    return [drafted]
+
+
+def _activate(state: Objective, drafted: ObjectiveDrafted, command: ActivateObjective) -> list[ObjectiveEvent]:
+    if state.state == "active":
+        return []
+    if command.cycle.state == "closed":
+        raise closed(command.cycle)
+    if command.cycle.state != "active":
+        raise not_active(command.cycle)
+    if not state.key_results:
+        raise DomainError("NO_KEY_RESULTS", f"{drafted.title!r} has no key result yet; define one, then activate")
+    return [
+        ObjectiveActivated(objective_id=drafted.objective_id),
+        *(_opened(known.defined) for known in state.key_results.values()),
+    ]
+
+
+def _define(state: Objective, drafted: ObjectiveDrafted, command: DefineKeyResult) -> list[ObjectiveEvent]:
+    direction = direction_of(command.start, command.target)
+    commit = command.commit
+    if commit is None:
+        commit = default_commit(command.start, command.target)
+    if direction is None:
+        raise _out_of_order("START_EQUALS_TARGET", command.start, commit, command.target)
+    due_on = command.due_on or drafted.cycle_ends_on
+    champions = [_champion(named) for named in command.champions]
+    defined = KeyResultDefined(
+        key_result_id=command.key_result_id,
+        objective_id=drafted.objective_id,
+        title=command.title,
+        type=direction,
+        start=command.start,
+        commit=commit,
+        target=command.target,
+        unit=command.unit,
+        starts_on=drafted.cycle_starts_on,
+        due_on=due_on,
+    )
+    known = state.key_results.get(command.key_result_id)
+    if known is not None:
+        if known.defined != defined or not known.named.issuperset(champions):
+            raise AlreadyExistsError("key result", command.key_result_id)
+        return []
+    if command.type is not None and command.type != direction:
+        raise DomainError(
+            "DIRECTION_DIFFERS", f"{command.start:f} to {command.target:f} is no {command.type}; it is {direction}"
+        )
+    _require_order(command.start, commit, command.target)
+    if not drafted.cycle_starts_on <= due_on <= drafted.cycle_ends_on:
+        raise DomainError(
+            "DUE_OUTSIDE_CYCLE",
+            f"due {due_on} lies outside the cycle, {drafted.cycle_starts_on} to {drafted.cycle_ends_on}",
+        )
+    require_sound(champions)
+    if len(state.key_results) >= MAX_KEY_RESULTS:
+        raise DomainError("TOO_MANY_KEY_RESULTS", f"{drafted.title!r} has {MAX_KEY_RESULTS} key results already")
+    opened = [_opened(defined)] if state.state == "active" else []
+    return [defined, *(_assigned(defined, champion) for champion in champions), *opened]
+
+
+def _assign(known: KeyResult, champion: Champion) -> list[ObjectiveEvent]:
+    if champion in known.champions:
+        return []
+    before = accountable_of(known.champions)
+    if champion.role != "accountable" or before is None:
+        require_sound((*known.champions, champion))
+        return [_assigned(known.defined, champion)]
+    former, stays = Champion(before, "accountable"), Champion(before, "responsible")
+    kept = [each for each in known.champions if each not in (former, stays)]
+    require_sound((*kept, stays, champion))
+    events: list[ObjectiveEvent] = [_released(known.defined, former)]
+    if stays not in known.champions:
+        events.append(_assigned(known.defined, stays))
+    return [*events, _assigned(known.defined, champion)]
+
+
+def _release(known: KeyResult, champion: Champion) -> list[ObjectiveEvent]:
+    if champion not in known.champions:
+        raise NotFoundError("champion", f"{champion.person_id} ({champion.role}) of {known.defined.title!r}")
+    if champion.role == "accountable":
+        raise DomainError(
+            "ACCOUNTABLE_NEEDS_SUCCESSOR",
+            f"{champion.person_id} is accountable; make somebody else accountable instead, which releases them",
+        )
+    return [_released(known.defined, champion)]
+
+
+def _revise(known: KeyResult, command: ReviseTarget) -> list[ObjectiveEvent]:
+    commit = known.commit if command.commit is None else command.commit
+    target = known.target if command.target is None else command.target
+    start = known.defined.start
+    if (commit, target) == (known.commit, known.target):
+        return []
+    direction: KeyResultType | None = direction_of(start, target)
+    if direction is not None and direction != known.defined.type:
+        raise DomainError(
+            "DIRECTION_DIFFERS",
+            f"from {start:f} to {target:f} would {direction}, and this key result is there to {known.defined.type}; "
+            "define another key result for that",
+        )
+    _require_order(start, commit, target)
+    return [
+        TargetRevised(
+            key_result_id=known.defined.key_result_id,
+            objective_id=known.defined.objective_id,
+            commit=commit,
+            target=target,
+            previous_commit=known.commit,
+            previous_target=known.target,
+            reason=command.reason,
+        )
+    ]
+
+
+def _close(state: Objective, command: CloseObjective) -> list[ObjectiveEvent]:
+    if state.state == "closed" and state.outcome == command.outcome:
+        return []
+    if state.state == "closed":
+        raise DomainError("OBJECTIVE_CLOSED", f"it was closed before as {state.outcome}")
+    if state.state != "active":
+        raise DomainError("OBJECTIVE_NOT_ACTIVE", "it is still a draft; only an active objective has an outcome")
+    return [
+        *(
+            KeyResultClosed(key_result_id=key_result_id, objective_id=command.objective_id)
+            for key_result_id in state.key_results
+        ),
+        ObjectiveClosed(objective_id=command.objective_id, outcome=command.outcome),
+    ]
+
+
+def _require_order(start: Decimal, commit: Decimal, target: Decimal) -> None:
+    fault = order_fault(start, commit, target)
+    if fault is not None:
+        raise _out_of_order(fault, start, commit, target)
+
+
+def _out_of_order(fault: str, start: Decimal, commit: Decimal, target: Decimal) -> DomainError:
+    numbers = f"start {start:f}, commit {commit:f}, target {target:f}"
+    match fault:
+        case "START_EQUALS_TARGET":
+            return DomainError(fault, f"start and target are both {start:f}; a key result needs a distance to cover")
+        case "COMMIT_BEFORE_START":
+            return DomainError(fault, f"{numbers}: the commit lies between start and target, and is not the start")
+        case _:
+            return DomainError(fault, f"{numbers}: the commit lies beyond the target; promise the target or less")
+
+
+def _champion(named: NamedChampion) -> Champion:
+    return Champion(named.person_id, named.role)
+
+
+def _assigned(defined: KeyResultDefined, champion: Champion) -> ChampionAssigned:
+    return ChampionAssigned(
+        key_result_id=defined.key_result_id,
+        objective_id=defined.objective_id,
+        person_id=champion.person_id,
+        role=champion.role,
+        key_result_title=defined.title,
+    )
+
+
+def _released(defined: KeyResultDefined, champion: Champion) -> ChampionReleased:
+    return ChampionReleased(
+        key_result_id=defined.key_result_id,
+        objective_id=defined.objective_id,
+        person_id=champion.person_id,
+        role=champion.role,
+    )
+
+
+def _opened(defined: KeyResultDefined) -> KeyResultOpened:
+    return KeyResultOpened(
+        key_result_id=defined.key_result_id, objective_id=defined.objective_id, starts_on=defined.starts_on
+    )
+
+
+def _with(state: Objective, key_result_id: UUID, known: KeyResult) -> Objective:
+    return replace(state, key_results=state.key_results | {key_result_id: known})
+
+
+objectives: Decider[Objective, ObjectiveCommand, ObjectiveEvent] = Decider(
+    category="objective", initial=Objective(), decide=decide, evolve=evolve
+)

@@ -1,0 +1,49 @@
+"""Rules of a person, known to the log by an id alone."""
+
+from uuid import UUID
+
+from okr_contracts.directory import PersonMoved, PersonRegistered
+from okr_directory.decider.person import EnterPerson, MovePerson, people
+
+from tests.support.spec import spec
+
+ANA, SALES, MARKETING = (UUID(int=number) for number in (1, 2, 3))
+
+person_spec = spec(people)
+
+
+def registered(unit_id: UUID | None = SALES) -> PersonRegistered:
+    return PersonRegistered(person_id=ANA, unit_id=unit_id)
+
+
+def enter(unit_id: UUID | None = SALES) -> EnterPerson:
+    return EnterPerson(person_id=ANA, unit_id=unit_id)
+
+
+def move(unit_id: UUID | None) -> MovePerson:
+    return MovePerson(person_id=ANA, unit_id=unit_id)
+
+
+def test_a_person_joins_a_unit_or_none() -> None:
+    person_spec.when(enter()).then(registered())
+    person_spec.when(enter(None)).then(registered(None))
+
+
+def test_joining_again_changes_nothing_also_after_a_move() -> None:
+    moved = PersonMoved(person_id=ANA, unit_id=MARKETING)
+    person_spec.given(registered()).when(enter()).then_nothing()
+    person_spec.given(registered(), moved).when(enter()).then_nothing()
+
+
+def test_the_same_id_joining_another_unit_is_refused() -> None:
+    person_spec.given(registered()).when(enter(MARKETING)).then_already_exists("PERSON_ALREADY_EXISTS")
+
+
+def test_a_person_moves() -> None:
+    person_spec.given(registered()).when(move(MARKETING)).then(PersonMoved(person_id=ANA, unit_id=MARKETING))
+    person_spec.given(registered()).when(move(None)).then(PersonMoved(person_id=ANA, unit_id=None))
+    person_spec.given(registered()).when(move(SALES)).then_nothing()
+
+
+def test_only_a_registered_person_moves() -> None:
+    person_spec.when(move(SALES)).then_not_found("PERSON_NOT_FOUND")

@@ -1,7 +1,6 @@
 """What may be asked of the alignments of a cycle."""
 
-from uuid import UUID
-
+from okr_chassis.fields import Id
 from okr_rules.parameters import DEFAULTS
 from pydantic import BaseModel, ConfigDict
 
@@ -16,17 +15,17 @@ class Align(_Command):
     `max_depth` is how many objectives a line of sight may pass, both ends included.
     """
 
-    cycle_id: UUID
-    objective_id: UUID
-    parent_objective_id: UUID
+    cycle_id: Id
+    objective_id: Id
+    parent_objective_id: Id
     max_depth: int = DEFAULTS.max_alignment_depth
 
 
 class Unalign(_Command):
     """`objective_id` contributes to nobody any more."""
 
-    cycle_id: UUID
-    objective_id: UUID
+    cycle_id: Id
+    objective_id: Id
 
 
 Command = Align | Unalign

@@ -1,9 +1,18 @@
 """What may be asked of the check-ins of a key result."""
 
-from datetime import date, datetime
-from decimal import Decimal
-from uuid import UUID
+from datetime import datetime
 
+from okr_chassis.fields import (
+    Day,
+    Id,
+    Note,
+    Number,
+    OptionalConfidence,
+    OptionalMoment,
+    OptionalNote,
+    OptionalNumber,
+    Text,
+)
 from pydantic import BaseModel, ConfigDict
 
 
@@ -14,9 +23,9 @@ class _Command(BaseModel):
 class OpenCheckIns(_Command):
     """From now on the key result takes values dated from `starts_on`."""
 
-    key_result_id: UUID
-    objective_id: UUID
-    starts_on: date
+    key_result_id: Id
+    objective_id: Id
+    starts_on: Day
 
 
 class RecordCheckIn(_Command):
@@ -27,12 +36,12 @@ class RecordCheckIn(_Command):
     right after the activation is then recorded together with the opening, all or nothing.
     """
 
-    check_in_id: UUID
-    key_result_id: UUID
-    value: Decimal
-    confidence: Decimal | None = None
-    note: str = ""
-    occurred_at: datetime | None = None
+    check_in_id: Id
+    key_result_id: Id
+    value: Number
+    confidence: OptionalConfidence = None
+    note: Note = ""
+    occurred_at: OptionalMoment = None
     at: datetime
     opening: OpenCheckIns | None = None
 
@@ -40,16 +49,16 @@ class RecordCheckIn(_Command):
 class CorrectCheckIn(_Command):
     """An earlier check-in said something wrong; whatever is left out stays."""
 
-    check_in_id: UUID
-    key_result_id: UUID
-    value: Decimal | None = None
-    confidence: Decimal | None = None
-    note: str | None = None
-    reason: str
+    check_in_id: Id
+    key_result_id: Id
+    value: OptionalNumber = None
+    confidence: OptionalConfidence = None
+    note: OptionalNote = None
+    reason: Text
 
 
 class CloseCheckIns(_Command):
-    key_result_id: UUID
+    key_result_id: Id
 
 
 Command = OpenCheckIns | RecordCheckIn | CorrectCheckIn | CloseCheckIns

@@ -1,0 +1,101 @@
+"""The gRPC side of checkins."""
+
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from grpc import aio
+from okr.checkins.v1 import checkins_pb2 as pb
+from okr.checkins.v1 import checkins_pb2_grpc
+from okr.goals.v1 import goals_pb2
+from okr_chassis.auth import caller
+from okr_chassis.clock import Clock
+from okr_chassis.commands import Execute
+from okr_chassis.peers import Peers
+from okr_chassis.rpc import Pages, accept, etag, id_of, receipt, wire
+from okr_chassis.service import Reader
+from okr_contracts.errors import NotFoundError
+from okr_eventstore.model import Done
+
+from okr_checkins import commands, read_model
+from okr_checkins.decider import check_ins, not_open
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class CheckInsService(checkins_pb2_grpc.CheckInsServiceServicer):
+    """Translates requests in and answers out."""
+
+    def __init__(self, execute: Execute, reader: Reader, pages: Pages, clock: Clock, peers: Peers) -> None:
+        self._execute = execute
+        self._reader = reader
+        self._pages = pages
+        self._clock = clock
+        self._peers = peers
+
+    async def RecordCheckIn(self, request: pb.RecordCheckInRequest, context: Context) -> pb.RecordCheckInResponse:
+        command = accept(commands.RecordCheckIn, request, at=self._clock())
+        done = await self._record(command, request)
+        return pb.RecordCheckInResponse(check_in_id=wire(command.check_in_id), receipt=receipt(done))
+
+    async def CorrectCheckIn(self, request: pb.CorrectCheckInRequest, context: Context) -> pb.CorrectCheckInResponse:
+        command = accept(commands.CorrectCheckIn, request)
+        done = await self._execute(check_ins, check_ins.stream(command.key_result_id), command, request)
+        return pb.CorrectCheckInResponse(receipt=receipt(done))
+
+    async def GetCheckIn(self, request: pb.GetCheckInRequest, context: Context) -> pb.GetCheckInResponse:
+        check_in_id = id_of(request, "check_in_id")
+        await self._reader.caught_up(request.min_positions)
+        row = await read_model.check_in(self._reader, caller().organization_id, check_in_id)
+        if row is None:
+            raise NotFoundError("check in", check_in_id)
+        return pb.GetCheckInResponse(check_in=_message(row))
+
+    async def ListCheckIns(self, request: pb.ListCheckInsRequest, context: Context) -> pb.ListCheckInsResponse:
+        key_result_id = id_of(request, "key_result_id")
+        page = self._pages.open(request)
+        await self._reader.caught_up(request.min_positions)
+        organization_id = caller().organization_id
+        # The version is read first: an etag may be older than the rows beside it, never newer.
+        version = await read_model.version_of(self._reader, organization_id, key_result_id)
+        if version is None:
+            await self._from_goals(key_result_id)
+        rows = await read_model.check_ins_of(self._reader, organization_id, key_result_id, page)
+        shown, token = page.cut(rows, lambda row: (row["check_in_id"],))
+        return pb.ListCheckInsResponse(
+            check_ins=[_message(row) for row in shown], next_page_token=token, etag=etag(version or 0)
+        )
+
+    async def _record(self, command: commands.RecordCheckIn, request: pb.RecordCheckInRequest) -> Done:
+        """Record, and where nobody here has heard of the key result, hear from goals whether it is open.
+
+        News of an activation travel a moment; a check-in right behind it must not be refused for that.
+        """
+        stream = check_ins.stream(command.key_result_id)
+        try:
+            return await self._execute(check_ins, stream, command, request)
+        except NotFoundError:
+            key_result = await self._from_goals(command.key_result_id)
+        if not key_result.open:
+            raise not_open(command.key_result_id)
+        told = command.model_copy(update={"opening": accept(commands.OpenCheckIns, key_result)})
+        return await self._execute(check_ins, stream, told, request)
+
+    async def _from_goals(self, key_result_id: UUID) -> goals_pb2.KeyResult:
+        """What goals says of a key result. Its refusal, NOT_FOUND above all, is our caller's answer too."""
+        answer = await self._peers.goals.GetKeyResult(goals_pb2.GetKeyResultRequest(key_result_id=str(key_result_id)))
+        return answer.key_result
+
+
+def _message(row: asyncpg.Record) -> pb.CheckIn:
+    return pb.CheckIn(
+        check_in_id=wire(row["check_in_id"]),
+        key_result_id=wire(row["key_result_id"]),
+        value=wire(row["value"]),
+        confidence=wire(row["confidence"]),
+        note=row["note"],
+        person_id=wire(row["person_id"]),
+        occurred_at=wire(row["checked_in_at"]),
+        recorded_at=wire(row["known_at"]),
+        corrected=row["corrected"],
+    )

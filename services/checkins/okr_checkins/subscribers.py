@@ -1,0 +1,34 @@
+"""What checkins hears: its own log for its read model, goals to know which key results take values."""
+
+from collections.abc import Sequence
+
+from okr_chassis.commands import Execute
+from okr_contracts.goals import KeyResultClosed, KeyResultOpened
+from okr_eventstore.model import RecordedEvent
+from okr_eventstore.runner import Subscription, each_stream
+
+from okr_checkins import read_model
+from okr_checkins.commands import CloseCheckIns, OpenCheckIns
+from okr_checkins.decider import check_ins
+
+
+def subscriptions(execute: Execute) -> list[Subscription]:
+    async def duty(event: RecordedEvent) -> None:
+        match event.data:
+            case KeyResultOpened() as fact:
+                command: OpenCheckIns | CloseCheckIns = OpenCheckIns(
+                    key_result_id=fact.key_result_id, objective_id=fact.objective_id, starts_on=fact.starts_on
+                )
+            case KeyResultClosed() as fact:
+                command = CloseCheckIns(key_result_id=fact.key_result_id)
+            case _:
+                return
+        await execute.for_event(event, check_ins, check_ins.stream(fact.key_result_id), command, "duty")
+
+    async def duties(events: Sequence[RecordedEvent]) -> None:
+        await each_stream(events, duty)
+
+    return [
+        Subscription("checkins.check_ins", to="checkins", projection=read_model.check_ins),
+        Subscription("checkins.duties", to="goals", react=duties),
+    ]

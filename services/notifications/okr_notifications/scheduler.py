@@ -1,0 +1,111 @@
+"""The sweep: time alone lets a key result fall behind, and no event tells of that."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from uuid import uuid5
+
+import asyncpg
+import structlog
+from okr_chassis.clock import Clock
+from okr_chassis.service import Reader
+from okr_eventstore.database import is_transient
+from okr_eventstore.errors import ConflictError
+from okr_eventstore.executor import CommandExecutor
+from okr_eventstore.model import CommandContext
+from okr_rules.pace import Measure, judge
+
+from okr_notifications import read_model
+from okr_notifications.commands import LookAtPace
+from okr_notifications.decider import watch
+from okr_notifications.read_model import BEGINNING, Place
+
+SWEEP_EVERY = timedelta(hours=1)
+"""Of the platform's clock, which tests and samples move as they like."""
+LOOK_AT_CLOCK_SECONDS = 30.0
+"""How often the clock is looked at, for a clock that is moved wakes nobody."""
+PAGE_KEY_RESULTS = 500
+LOOKS_AT_ONCE = 16
+ACTOR = "service:notifications"
+
+log = structlog.get_logger(__name__)
+
+
+class PaceSweep:
+    """Once an hour, and at the start, looks for open key results that have fallen behind since the last look.
+
+    The read model says which may have; the watcher itself decides. A command's id follows from the key
+    result and the day, so however many sweeps run, and wherever, one look a day is had.
+    """
+
+    def __init__(self, executor: CommandExecutor, reader: Reader, clock: Clock) -> None:
+        self._executor = executor
+        self._reader = reader
+        self._clock = clock
+        self._swept_at: datetime | None = None
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look at the clock now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Sweep whenever it is time, for as long as the process lives."""
+        while True:
+            now = self._clock()
+            if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY or now < self._swept_at:
+                try:
+                    await self.sweep()
+                    self._swept_at = now
+                except Exception as error:
+                    # What a sweep misses, the next one finds: nothing is lost by waiting for it.
+                    if not (is_transient(error) or isinstance(error, ConflictError)):
+                        log.exception("the sweep of key results failed")
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(LOOK_AT_CLOCK_SECONDS):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def sweep(self) -> int:
+        """Look once at all that may have fallen behind; returns how many watchers were asked to look."""
+        now = self._clock().astimezone(UTC)
+        after, asked = BEGINNING, 0
+        while True:
+            page = await read_model.due_a_look(self._reader, now.date(), after, PAGE_KEY_RESULTS)
+            behind = [row for row in page if _behind(row, now)]
+            await self._look(behind, now)
+            asked += len(behind)
+            if len(page) < PAGE_KEY_RESULTS:
+                return asked
+            after = Place(page[-1]["organization_id"], page[-1]["key_result_id"])
+
+    async def _look(self, rows: Sequence[asyncpg.Record], now: datetime) -> None:
+        room = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+        async def look(row: asyncpg.Record) -> None:
+            organization_id, key_result_id = row["organization_id"], row["key_result_id"]
+            command = LookAtPace(key_result_id, now.date(), now)
+            occasion = f"look:{key_result_id}:{now.date()}"
+            command_id = uuid5(organization_id, occasion)
+            context = CommandContext(
+                organization_id=organization_id,
+                command_id=command_id,
+                fingerprint=sha256(occasion.encode()).digest(),
+                actor=ACTOR,
+                correlation_id=command_id,
+            )
+            async with room:
+                await self._executor.execute(watch, watch.stream(key_result_id), command, context)
+
+        async with asyncio.TaskGroup() as group:
+            for row in rows:
+                group.create_task(look(row))
+
+
+def _behind(row: asyncpg.Record, now: datetime) -> bool:
+    """As the watcher would say, if the row is up to date; so that one who is on pace is not asked at all."""
+    measure = Measure(row["start"], row["commit"], row["target"], row["starts_on"], row["due_on"])
+    return judge(measure, row["start"] if row["value"] is None else row["value"], now).behind

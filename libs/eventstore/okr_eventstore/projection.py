@@ -4,7 +4,7 @@ The engine finds out which rows a batch touches, loads them with one SELECT per 
 memory and writes one statement for the whole batch. The same fold rebuilds from nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -25,8 +25,10 @@ class Row(Struct, frozen=True):
 
     Every key begins with `organization_id`; fields outside the key have defaults, so that a row
     exists as soon as somebody speaks of it. Kinds of field: UUID, str, int, bool, Decimal, date,
-    datetime, each also `| None`, and tuples of Structs or of those (kept as json).
-    With `__history__` every version of a row is kept beside its position and both its times.
+    datetime, Literal texts, each also `| None`, and tuples, dicts and Structs of those (kept as json).
+    The key's fields stand first, in the key's order.
+    With `__history__` every version of a row is kept beside its position and both its times; its
+    fields then leave the names of those columns free (tables.py lists them).
     """
 
     __table__: ClassVar[str]
@@ -39,7 +41,11 @@ RowT = TypeVar("RowT", bound=Row)
 
 
 class Rows:
-    """The rows a fold may see and change. One instance serves one fold of one batch."""
+    """The rows a fold may see and change: those of the event's own organisation.
+
+    A fold is run as often as the engine likes and must answer the same each time, so it keeps
+    nothing between events and looks at nothing but its rows and its event (folding.py is the engine).
+    """
 
     def get(self, kind: type[RowT], *key: Any) -> RowT:
         """The row with this key; a new one with its defaults where there is none yet."""
@@ -73,7 +79,8 @@ class Projection:
     version: int = 1
 
 
-React = Callable[[Sequence[RecordedEvent]], Any]
+React = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
+"""What a consumer without rows does with its events: commands with ids that are always the same for an event."""
 
 
 def tables(projections: Iterable[Projection]) -> list[str]:

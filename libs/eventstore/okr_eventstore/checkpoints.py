@@ -1,0 +1,278 @@
+"""What a consumer keeps in PostgreSQL, and the one statement that moves it.
+
+A batch is one statement: the checkpoints of all its shards, the rows of all its tables, their
+history and the events it parks; all of it or nothing. Checkpoints are compared and swapped, so of
+two runners that both believe a shard is theirs only one gets through.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import astuple
+
+from okr_eventstore.database import Connection
+from okr_eventstore.folding import FoldedRows, Key
+from okr_eventstore.model import RecordedEvent
+from okr_eventstore.projection import Projection, Row
+from okr_eventstore.tables import LAST, STAMPS, Generation, Table, names, quoted, table_of, tables_of
+
+Stream = tuple[UUID, str]
+"""An organisation and a stream of it."""
+
+ERROR_CHARACTERS = 2000
+"""How much of an error is kept with a parked event."""
+
+
+class Checkpoint(NamedTuple):
+    """How far a shard has been read. `revision` is the row's xmin: it differs as soon as anybody wrote the row.
+
+    Position alone would not do. Healing a parked stream changes rows without moving the checkpoint,
+    and a batch that read rows before it must not write after it.
+    """
+
+    epoch: int
+    position: int
+    revision: int
+
+
+class Move(NamedTuple):
+    """A shard's checkpoint from what it must be to what it becomes."""
+
+    shard: int
+    expected: Checkpoint
+    epoch: int
+    position: int
+
+
+class Parking(NamedTuple):
+    """An event set aside, and why."""
+
+    event: RecordedEvent
+    error: str
+
+
+class Ledger:
+    """One consumer's checkpoints, parked streams and, for a projection, rows in one generation of tables.
+
+    `live` ties every move to that generation being the one readers see.
+    """
+
+    def __init__(
+        self,
+        consumer: str,
+        source: str,
+        *,
+        projection: Projection | None = None,
+        generation: Generation | None = None,
+        live: bool = True,
+    ) -> None:
+        self.consumer = consumer
+        self.source = source
+        self.generation = generation
+        self._live = live and generation is not None
+        self._tables = tables_of(projection) if projection is not None else []
+        self._statements: dict[tuple[bool, tuple[str, ...]], str] = {}
+        number = generation.number if generation is not None else 0
+        self._loads = {table.kind: _load_sql(table, number) for table in self._tables}
+
+    async def read(self, connection: Connection, shards: Iterable[int]) -> dict[int, Checkpoint]:
+        """The checkpoint of every shard asked for; where there was none there is one at 0 now."""
+        wanted = sorted(shards)
+        await connection.execute(
+            """INSERT INTO checkpoint (consumer, source, shard, epoch, position)
+               SELECT $1, $2, shard, 0, 0 FROM unnest($3::smallint[]) AS s(shard)
+                WHERE NOT EXISTS (SELECT FROM checkpoint c WHERE (c.consumer, c.source, c.shard) = ($1, $2, s.shard))
+               ON CONFLICT DO NOTHING""",
+            self.consumer,
+            self.source,
+            wanted,
+        )
+        rows = await connection.fetch(
+            """SELECT shard, epoch, position, xmin AS revision FROM checkpoint
+                WHERE consumer = $1 AND source = $2 AND shard = ANY ($3::smallint[])""",
+            self.consumer,
+            self.source,
+            wanted,
+        )
+        return {row["shard"]: Checkpoint(row["epoch"], row["position"], row["revision"]) for row in rows}
+
+    async def parked(self, connection: Connection, shards: Iterable[int]) -> dict[int, set[Stream]]:
+        """Shard → its parked streams."""
+        rows = await connection.fetch(
+            """SELECT DISTINCT shard, organization_id, stream_id FROM parked
+                WHERE consumer = $1 AND source = $2 AND shard = ANY ($3::smallint[])""",
+            self.consumer,
+            self.source,
+            sorted(shards),
+        )
+        found: dict[int, set[Stream]] = {}
+        for shard, organization_id, stream_id in rows:
+            found.setdefault(shard, set()).add((organization_id, stream_id))
+        return found
+
+    async def load(self, connection: Connection, kind: type[Row], keys: Sequence[Key]) -> list[Row]:
+        """The rows that exist among `keys`, in one SELECT."""
+        return table_of(kind).rows(await connection.fetch(self._loads[kind], *map(list, zip(*keys, strict=True))))
+
+    async def move(
+        self,
+        connection: Connection,
+        moves: Sequence[Move],
+        rows: FoldedRows | None = None,
+        parked: Sequence[Parking] = (),
+    ) -> dict[int, Checkpoint]:
+        """The batch as one statement. Answers the new checkpoints; none when anything was not as expected.
+
+        Then nothing was written: another runner moved a shard, a stream was healed, or a rebuild
+        switched generations. Read again and carry on from there.
+        """
+        arguments: list[Any] = [self.consumer, self.source]
+        arguments += _turned((m.shard, m.expected.position, m.expected.revision, m.epoch, m.position) for m in moves)
+        if self._live and self.generation is not None:
+            arguments += [self.generation.name, self.generation.number]
+        if parked:
+            arguments += _turned(map(_parked_values, parked))
+        changed = []
+        for table in self._tables if rows is not None else ():
+            versions = _versions(table, rows)
+            if versions:
+                changed.append(table)
+                arguments += _turned(versions)
+        statement = self._statement(bool(parked), changed)
+        moved = await connection.fetch(statement, *arguments)
+        return {row["shard"]: Checkpoint(row["epoch"], row["position"], row["revision"]) for row in moved}
+
+    def _statement(self, parks: bool, changed: Sequence[Table]) -> str:
+        variant = (parks, tuple(table.name for table in changed))
+        if variant not in self._statements:
+            self._statements[variant] = self._build(parks, changed)
+        return self._statements[variant]
+
+    def _build(self, parks: bool, changed: Sequence[Table]) -> str:
+        number = self.generation.number if self.generation is not None else 0
+        counter = iter(range(8, 32768))  # $1 to $7 are the consumer, its source and the moves
+
+        def array(sql_type: str) -> str:
+            # JSON travels as text and is cast row by row.
+            return f"${next(counter)}::{'text' if sql_type == 'json' else sql_type}[]"
+
+        parts = [
+            """moving AS MATERIALIZED (
+                SELECT c.shard FROM checkpoint c
+                  JOIN unnest($3::smallint[], $4::bigint[], $5::xid[]) AS e(shard, position, revision)
+                    ON c.shard = e.shard AND c.position = e.position AND c.xmin = e.revision
+                 WHERE c.consumer = $1 AND c.source = $2
+                 ORDER BY c.shard FOR UPDATE OF c)"""
+        ]
+        conditions = ["(SELECT count(*) FROM moving) = cardinality($3::smallint[])"]
+        if self._live:
+            # KEY SHARE waits for a switch that is under way, and a switch waits for this batch.
+            parts.append(
+                f"""live AS MATERIALIZED (
+                    SELECT FROM projection WHERE name = ${next(counter)}::text AND generation = ${next(counter)}::int
+                       FOR KEY SHARE)"""
+            )
+            conditions.append("EXISTS (SELECT FROM live)")
+        writes = []
+        if parks:
+            writes.append(
+                f"""aside AS (
+                    INSERT INTO parked (consumer, source, shard, position, organization_id, stream_id, event, error)
+                    SELECT $1, $2, shard, position, organization_id, stream_id, event::json, error
+                      FROM unnest({array("smallint")}, {array("bigint")}, {array("uuid")}, {array("text")},
+                                  {array("text")}, {array("text")})
+                           AS p(shard, position, organization_id, stream_id, event, error)
+                     WHERE (SELECT yes FROM go))"""
+            )
+        for index, table in enumerate(changed):
+            writes += _write_sql(table, number, f"r{index}", array)
+        return f"""
+            WITH {", ".join(parts)},
+            go AS MATERIALIZED (SELECT {" AND ".join(conditions)} AS yes),
+            moved AS (
+                UPDATE checkpoint c SET epoch = m.epoch, position = m.position
+                  FROM unnest($3::smallint[], $6::int[], $7::bigint[]) AS m(shard, epoch, position)
+                 WHERE c.consumer = $1 AND c.source = $2 AND c.shard = m.shard AND (SELECT yes FROM go)
+             RETURNING c.shard, c.epoch, c.position, c.xmin AS revision)
+            {"".join(f", {write}" for write in writes)}
+            SELECT shard, epoch, position, revision FROM moved
+        """
+
+
+def _write_sql(table: Table, number: int, alias: str, array: Any) -> list[str]:
+    """A table's share of the statement: its versions as rows, the final ones upserted, all of them kept."""
+    own = [column.name for column in table.columns]
+    stamps = [name for name, _ in STAMPS]
+    arrays = [array(column.sql_type) for column in table.columns] + [array(sql_type) for _, sql_type in STAMPS]
+    arrays.append(array("boolean"))
+    values = ", ".join(
+        f"{quoted(column.name)}::json" if column.sql_type == "json" else quoted(column.name) for column in table.columns
+    )
+    live, past = quoted(table.live(number)), quoted(table.past(number))
+    # Prefixed, so that a row may have a field called as a stamp is, where it has no history.
+    stamp_aliases = [f"stamp_{name}" for name in stamps]
+    last = ", ".join(name for name, _ in LAST)
+    updates = [f"{quoted(name)} = excluded.{quoted(name)}" for name in own if name not in table.key]
+    # A healed stream's events come late; the row still says which was the last in the log.
+    updates += [
+        f"{name} = CASE WHEN excluded._position >= t._position THEN excluded.{name} ELSE t.{name} END"
+        for name, _ in LAST
+    ]
+    writes = [
+        f"""{alias} AS MATERIALIZED (
+            SELECT * FROM unnest({", ".join(arrays)}) AS r({names(own)}, {", ".join(stamp_aliases)}, is_final)
+             WHERE (SELECT yes FROM go))""",
+        f"""{alias}_live AS (
+            INSERT INTO {live} AS t ({names(own)}, {last})
+            SELECT {values}, stamp_position, stamp_recorded_at, stamp_stream_version FROM {alias} WHERE is_final
+            ON CONFLICT ({names(table.key)}) DO UPDATE SET {", ".join(updates)})""",
+    ]
+    if table.history:
+        writes.append(
+            f"""{alias}_past AS (
+                INSERT INTO {past} ({names(own)}, {", ".join(stamps)})
+                SELECT {values}, {", ".join(stamp_aliases)} FROM {alias})"""
+        )
+    return writes
+
+
+def _load_sql(table: Table, number: int) -> str:
+    types = {column.name: column.sql_type for column in table.columns}
+    keys = ", ".join(f"${index}::{types[name]}[]" for index, name in enumerate(table.key, start=1))
+    columns = ", ".join(f"t.{quoted(column.name)}" for column in table.columns)
+    return f"""SELECT {columns} FROM unnest({keys}) AS k({names(table.key)})
+                 JOIN {quoted(table.live(number))} t USING ({names(table.key)})"""
+
+
+def _versions(table: Table, rows: FoldedRows | None) -> list[tuple[Any, ...]]:
+    """Every version a batch made of a table's rows, the last of each row marked."""
+    if rows is None:
+        return []
+    kept = rows.kept[table.kind]
+    versions = kept.versions if table.history else kept.final()
+    stamps, key_of = kept.stamps, kept.key_of
+    return [(*table.values(row), *astuple(stamp), stamps[key_of(row)] is stamp) for row, stamp in versions]
+
+
+def _parked_values(item: Parking) -> tuple[Any, ...]:
+    event = item.event
+    return (
+        event.shard,
+        event.position,
+        event.organization_id,
+        event.stream_id,
+        msgspec.json.encode(event).decode(),
+        storable(item.error),
+    )
+
+
+def storable(error: str) -> str:
+    """An error's text without what PostgreSQL refuses in a text."""
+    return error.replace("\0", "").encode("utf-8", "backslashreplace").decode()[:ERROR_CHARACTERS]
+
+
+def _turned(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+    """Rows as columns."""
+    return [list(column) for column in zip(*rows, strict=True)]

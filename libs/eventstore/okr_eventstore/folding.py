@@ -1,0 +1,190 @@
+"""The engine under a fold: which rows it needs, what it made of them, and when.
+
+Live, a batch is folded once to hear which rows it asks for, those are loaded, and it is folded
+again; a rebuild folds from nothing and has all rows at hand. Both are the same fold, so both end
+in the same rows.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Generic
+
+from msgspec import Struct
+
+from okr_eventstore.codec import UnknownEvent
+from okr_eventstore.model import RecordedEvent
+from okr_eventstore.projection import Fold, Projection, Row, Rows, RowT
+
+Key = tuple[Any, ...]
+
+
+class Stamp(Struct, frozen=True, gc=False):
+    """The event that made a version of a row. Kept in place of the event, whose body may be large."""
+
+    position: int
+    shard: int
+    recorded_at: datetime
+    occurred_at: datetime
+    event_type: str
+    actor: str
+    stream_version: int
+
+
+class Kept(Generic[RowT]):
+    """The rows of one kind during a fold."""
+
+    def __init__(self, kind: type[RowT], *, complete: bool) -> None:
+        self.kind = kind
+        self.key_of = key_getter(kind)
+        self.history = kind.__history__
+        self.current: dict[Key, RowT] = {}
+        self.loaded: dict[Key, RowT | None] = {}
+        """What was there before, None where nothing was. Unused when the fold starts from nothing."""
+        self.complete = complete
+        self.missing: set[Key] = set()
+        self.stamps: dict[Key, Stamp] = {}
+        self.versions: list[tuple[RowT, Stamp]] = []
+
+    def restart(self) -> None:
+        """Forget what was folded, keep what was loaded."""
+        self.current = {}
+        self.stamps = {}
+        self.versions = []
+        self.missing = set()
+
+    def final(self) -> list[tuple[RowT, Stamp]]:
+        """The rows that were put, each as it is in the end."""
+        return [(self.current[key], stamp) for key, stamp in self.stamps.items()]
+
+
+class FoldedRows(Rows):
+    """Rows in memory. With `complete`, what is not here does not exist; else it is noted as missing."""
+
+    def __init__(self, kinds: Iterable[type[Row]], *, complete: bool) -> None:
+        self.kept: dict[type[Row], Kept[Any]] = {kind: Kept(kind, complete=complete) for kind in kinds}
+        self._event: RecordedEvent | None = None
+        self._stamp: Stamp | None = None
+
+    def find(self, kind: type[RowT], *key: Any) -> RowT | None:
+        kept: Kept[RowT] = self._of(kind)
+        row = kept.current.get(key)
+        if row is not None or kept.complete:
+            return row
+        if key not in kept.loaded:
+            self._check_organization(kind, key)
+            kept.missing.add(key)
+            return None
+        return kept.loaded[key]
+
+    def get(self, kind: type[RowT], *key: Any) -> RowT:
+        row = self.find(kind, *key)
+        return kind(*key) if row is None else row
+
+    def put(self, row: Row) -> None:
+        kept = self._of(type(row))
+        key = kept.key_of(row)
+        event = self._event
+        assert event is not None, "rows are put by a fold, and a fold has an event"
+        if key[0] is not event.organization_id:
+            self._check_organization(type(row), key)
+        stamp = self._stamp
+        if stamp is None:
+            stamp = self._stamp = Stamp(
+                event.position,
+                event.shard,
+                event.recorded_at,
+                event.occurred_at,
+                event.type,
+                event.actor,
+                event.version,
+            )
+        kept.current[key] = row
+        if kept.stamps.get(key) is stamp:
+            self._amend(kept, key, row)
+            return
+        kept.stamps[key] = stamp
+        if kept.history:
+            kept.versions.append((row, stamp))
+
+    def fold(self, project: Fold, events: Iterable[RecordedEvent]) -> Exception | None:
+        """Fold, and answer what the fold raised. While rows are missing that means nothing: it saw defaults."""
+        error: Exception | None = None
+        for event in events:
+            if type(event.data) is UnknownEvent:
+                continue
+            self._event = event
+            self._stamp = None
+            try:
+                project(self, event)
+            except Exception as raised:
+                error = error or raised
+                if not self.missing():
+                    break
+        return error
+
+    def missing(self) -> dict[type[Row], set[Key]]:
+        return {kind: kept.missing for kind, kept in self.kept.items() if kept.missing}
+
+    def restart(self) -> None:
+        for kept in self.kept.values():
+            kept.restart()
+
+    def _of(self, kind: type[RowT]) -> Kept[RowT]:
+        try:
+            return self.kept[kind]
+        except KeyError:
+            raise TypeError(f"{kind.__name__} is not among the rows of this projection; add it to `rows`") from None
+
+    def _check_organization(self, kind: type[Row], key: Key) -> None:
+        """Shards are folded and loaded one by one, so a row of another organisation would be half a row."""
+        assert self._event is not None, "rows are asked for by a fold, and a fold has an event"
+        if key[0] != self._event.organization_id:
+            raise ValueError(
+                f"{kind.__name__} of organisation {key[0]} asked for by an event of {self._event.organization_id}; "
+                "a row belongs to the organisation of its events"
+            )
+
+    @staticmethod
+    def _amend(kept: Kept[Any], key: Key, row: Row) -> None:
+        """An event that puts a row twice makes one version: the last one."""
+        for index in range(len(kept.versions) - 1, -1, -1):
+            version, stamp = kept.versions[index]
+            if stamp is not kept.stamps[key]:
+                return
+            if kept.key_of(version) == key:
+                kept.versions[index] = (row, stamp)
+                return
+
+
+Load = Callable[[type[Row], Sequence[Key]], Awaitable[Iterable[Row]]]
+"""Reads the rows of one kind that exist among these keys."""
+
+
+async def fold_batch(projection: Projection, events: Sequence[RecordedEvent], load: Load) -> FoldedRows:
+    """The rows that `events` make of those that `load` finds, one call a table and depth of asking.
+
+    Raises whatever the fold raises once it has seen all the rows it wants.
+    """
+    rows = FoldedRows(projection.rows, complete=False)
+    while True:
+        error = rows.fold(projection.project, events)
+        missing = rows.missing()
+        if not missing:
+            if error is not None:
+                raise error
+            return rows
+        for kind, keys in missing.items():
+            kept = rows.kept[kind]
+            kept.loaded.update(dict.fromkeys(keys))
+            kept.loaded.update({kept.key_of(row): row for row in await load(kind, list(keys))})
+        rows.restart()
+
+
+def key_getter(kind: type[Row]) -> Callable[[Row], Key]:
+    """How to read a row's key."""
+    names = kind.__key__
+    if len(names) == 1:
+        read = attrgetter(names[0])
+        return lambda row: (read(row),)
+    return attrgetter(*names)

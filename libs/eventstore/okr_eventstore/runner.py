@@ -1,0 +1,395 @@
+"""The consumer runner: one for both buses.
+
+It reads its own checkpoints, tells the source where to begin, drops what it has seen, asks the
+log's owner for what the bus skipped, and applies batches so that every event has its effect once
+and in order. What is transient is waited out for ever; poison is parked with its stream; a consumer
+that chokes on too many streams halts, because that is a bug.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from okr_eventstore.applying import Applier, Counters, HaltedError, SupersededError, Transient, chunks, may_pass
+from okr_eventstore.checkpoints import Ledger
+from okr_eventstore.database import Database
+from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.model import RecordedEvent, ShardBatch
+from okr_eventstore.projection import Projection, React
+from okr_eventstore.source import EventSource
+from okr_eventstore.tables import live_generation
+
+FETCH_SECONDS = 5.0
+"""How long a fetch waits for events before the runner looks around: for new assignments, for its end."""
+FOLD_EVENTS = 1000
+"""The most events in one statement of a projection."""
+REACT_EVENTS = 200
+"""The most events handed to a reaction at once, and so repeated to it after a failure."""
+BACKFILL_EVENTS = 1000
+"""The most events asked from the log's owner at once; a longer gap is closed in several steps."""
+FIRST_WAIT_SECONDS = 0.05
+LONGEST_WAIT_SECONDS = 5.0
+REACT_STREAMS = 16
+"""How many streams a reaction handles at the same time."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What is heard, and what it feeds: either rows or reactions.
+
+    A reaction turns events into commands. It may be handed an event again, so its commands carry
+    ids derived from the event; each_stream helps to keep it ordered where order matters.
+    """
+
+    name: str
+    to: str
+    """Whose events: "goals"."""
+    projection: Projection | None = None
+    react: React | None = None
+
+    def __post_init__(self) -> None:
+        if (self.projection is None) == (self.react is None):
+            raise ValueError(f"{self.name}: a subscription feeds a projection or a reaction, one of the two")
+        if self.projection is not None and self.projection.source != self.to:
+            raise ValueError(f"{self.name}: listens to {self.to}, its projection to {self.projection.source}")
+
+
+class Runner:
+    """Runs one subscription until closed. `transient` adds to what is waited out, such as a peer that is away."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        database: Database,
+        source: EventSource,
+        *,
+        transient: Transient = lambda _: False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if source.service != subscription.to:
+            raise ValueError(f"{subscription.name}: listens to {subscription.to}, its source is {source.service}")
+        self.subscription = subscription
+        self.source = source
+        self.counters = Counters()
+        self.halted = False
+        self.reason = ""
+        """Why it halted, or what it is waiting for; empty while all is well."""
+        self._database = database
+        self._transient = transient
+        self._monotonic = monotonic
+        self._applier: Applier | None = None
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._assigned: frozenset[int] = frozenset()
+        self._waiters: dict[int, list[tuple[int, asyncio.Future[None]]]] = {}
+        self._fetching: asyncio.Future[list[ShardBatch]] | None = None
+        self._closing = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._running = False
+
+    # --- for those who ask -----------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.subscription.name
+
+    @property
+    def consumer(self) -> str | None:
+        """Under which name its checkpoints and parked streams stand; None before the first look."""
+        return self._applier.ledger.consumer if self._applier is not None else None
+
+    @property
+    def checkpoints(self) -> Mapping[int, int]:
+        """Shard → the position up to which everything is applied, for the shards that are this runner's."""
+        applier = self._applier
+        return {} if applier is None else {shard: at.position for shard, at in applier.checkpoints.items()}
+
+    @property
+    def parked_streams(self) -> int:
+        """How many streams are set aside now, as far as this runner knows."""
+        return 0 if self._applier is None else sum(map(len, self._applier.parked.values()))
+
+    async def lag(self) -> int:
+        """How many events of its shards are not applied yet."""
+        done = self.checkpoints
+        heads = await self.source.heads()
+        return sum(max(0, head.position - done.get(shard, 0)) for shard, head in heads.items())
+
+    async def caught_up(self, shard: int, position: int, timeout_seconds: float) -> bool:
+        """Wait until `position` of `shard` is applied. False after the timeout, or at once when halted."""
+        if self._position(shard) >= position:
+            return True
+        if self.halted:
+            return False
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = (position, arrived)
+        self._waiters.setdefault(shard, []).append(waiter)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await arrived
+        except TimeoutError:
+            return self._position(shard) >= position
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiters.get(shard, []).remove(waiter)
+        return self._position(shard) >= position
+
+    # --- running ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Consume until closed, cancelled or halted."""
+        if self._running:
+            raise RuntimeError(f"{self.name} is running already")
+        self._running = True
+        try:
+            await self._run()
+        finally:
+            self._release_all()
+            with contextlib.suppress(Exception):
+                await self._disconnect()
+            with contextlib.suppress(Exception):
+                await self.source.close()
+            self._running = False
+            self._finished.set()
+
+    async def close(self) -> None:
+        """Finish the batch at hand and end."""
+        self._closing.set()
+        if self._fetching is not None:
+            self._fetching.cancel()
+        if self._running:
+            await self._finished.wait()
+
+    async def _run(self) -> None:
+        wait_seconds, superseded = FIRST_WAIT_SECONDS, 0
+        started = False
+        while not self._closing.is_set():
+            try:
+                if not started:
+                    await self.source.start()
+                    started = True
+                await self._begin()
+                while not self._closing.is_set():
+                    await self._step()
+                    wait_seconds, superseded = FIRST_WAIT_SECONDS, 0
+            except asyncio.CancelledError:
+                if self._closing.is_set() and not _being_cancelled():
+                    return  # close() ended the fetch
+                raise
+            except SupersededError as error:
+                self.counters.zombies += 1
+                log.info("%s reads its checkpoints again: %s", self.name, error)
+                superseded += 1
+                if superseded > 1:  # two runners that both think a shard theirs should not spin
+                    await self._pause(wait_seconds)
+            except HaltedError as error:
+                self._halt(str(error))
+                return
+            except Exception as error:
+                if not may_pass(error, self._transient):
+                    log.exception("%s met what it cannot lay on any one event", self.name)
+                    self._halt(f"{type(error).__name__}: {error}")
+                    return
+                self.counters.retries += 1
+                self.reason = f"waiting: {type(error).__name__}: {error}"
+                log.warning("%s waits %.2f s: %s", self.name, wait_seconds, error or type(error).__name__)
+                await self._disconnect()
+                await self._pause(wait_seconds)
+                wait_seconds = min(LONGEST_WAIT_SECONDS, wait_seconds * 2)
+
+    async def _begin(self) -> None:
+        """Learn everything from the database, as after a start: generation, checkpoints, parked streams."""
+        connection = await self._connected()
+        applier = Applier(
+            await self._ledger(connection),
+            projection=self.subscription.projection,
+            react=self.subscription.react,
+            counters=self.counters,
+            transient=self._transient,
+            monotonic=self._monotonic,
+        )
+        assigned = await self.source.assignments()
+        await applier.read(connection, assigned)
+        for shard in sorted(assigned):
+            await self.source.seek(shard, applier.checkpoints[shard].position)
+        self._applier, self._assigned = applier, assigned
+        self.reason = ""
+        self._release()
+
+    async def _ledger(self, connection: "asyncpg.Connection[asyncpg.Record]") -> Ledger:
+        projection = self.subscription.projection
+        if projection is None:
+            return Ledger(self.subscription.name, self.source.service)
+        generation = await live_generation(connection, projection.name)
+        if generation is None or not generation.fits(projection):
+            raise StoreUnavailableError(f"{projection.name} must be rebuilt: its version or its rows' shape changed")
+        return Ledger(generation.consumer, self.source.service, projection=projection, generation=generation)
+
+    async def _step(self) -> None:
+        await self._reassign()
+        self._fetching = asyncio.ensure_future(self.source.fetch(FETCH_SECONDS))
+        try:
+            batches = await self._fetching
+        finally:
+            self._fetching = None
+        if not batches:
+            return
+        applier = self._started()
+        contiguous = [batch for found in batches if (batch := await self._contiguous(found)).events]
+        connection = await self._connected()
+        limit = REACT_EVENTS if self.subscription.react is not None else FOLD_EVENTS
+        for group in chunks(contiguous, limit):
+            try:
+                await applier.apply(connection, group)
+            finally:
+                self._release()
+        if contiguous:
+            await self.source.commit({batch.shard: self._position(batch.shard) for batch in contiguous})
+
+    async def _reassign(self) -> None:
+        """Shards may have been handed over since the last fetch; who gets one reads its checkpoint first."""
+        assigned = await self.source.assignments()
+        if assigned == self._assigned:
+            return
+        applier = self._started()
+        applier.forget(self._assigned - assigned)
+        gained = assigned - self._assigned
+        await applier.read(await self._connected(), gained)
+        for shard in sorted(gained):
+            await self.source.seek(shard, applier.checkpoints[shard].position)
+        self._assigned = assigned
+        self._release()
+
+    async def _contiguous(self, batch: ShardBatch) -> ShardBatch:
+        """What follows the checkpoint without a hole: duplicates dropped, gaps filled from the owner's log."""
+        applier = self._started()
+        if batch.shard not in applier.checkpoints:
+            return ShardBatch(batch.shard, batch.epoch, [])  # handed over while it was on its way
+        checkpoint = applier.checkpoints[batch.shard]
+        if checkpoint.position > 0 and batch.epoch != checkpoint.epoch:
+            raise HaltedError(
+                f"shard {batch.shard} of {self.source.service} was restored from a backup: its epoch is "
+                f"{batch.epoch}, what was read up to position {checkpoint.position} was of epoch {checkpoint.epoch}; "
+                "rebuild what was read from it"
+            )
+        events: list[RecordedEvent] = []
+        due = checkpoint.position + 1
+        for event in batch.events:
+            if event.position < due:
+                self.counters.duplicates += 1
+                continue
+            if event.position > due:
+                self.counters.gaps += 1
+                filled = await self._backfill(batch.shard, due - 1, min(event.position - 1, due - 1 + BACKFILL_EVENTS))
+                events += filled
+                due += len(filled)
+                if event.position > due:
+                    # Too long to hold beside the batch: apply this much and have the bus begin again behind it.
+                    await self.source.seek(batch.shard, due - 1)
+                    break
+            events.append(event)
+            due = event.position + 1
+        return ShardBatch(batch.shard, batch.epoch, events)
+
+    async def _backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
+        log.warning(
+            "%s fills a gap: %s:%s, positions %s to %s", self.name, self.source.service, shard, after + 1, up_to
+        )
+        events = await self.source.backfill(shard, after, up_to)
+        if [event.position for event in events] != list(range(after + 1, up_to + 1)):
+            raise StoreUnavailableError(
+                f"{self.source.service}:{shard}: positions {after + 1} to {up_to} were skipped by the bus, "
+                f"and the log's owner answered with {len(events)} of them"
+            )
+        return events
+
+    # --- small things ----------------------------------------------------------------------------
+
+    def _started(self) -> Applier:
+        assert self._applier is not None, "a runner steps after it has begun"
+        return self._applier
+
+    def _position(self, shard: int) -> int:
+        checkpoint = self._applier.checkpoints.get(shard) if self._applier is not None else None
+        return checkpoint.position if checkpoint is not None else 0
+
+    def _halt(self, reason: str) -> None:
+        self.halted = True
+        self.reason = reason
+        log.critical("%s halted: %s", self.name, reason)
+
+    def _release(self) -> None:
+        """Wake those who wait for positions that are applied now."""
+        for shard, waiters in list(self._waiters.items()):
+            position = self._position(shard)
+            for wanted, arrived in waiters:
+                if wanted <= position and not arrived.done():
+                    arrived.set_result(None)
+
+    def _release_all(self) -> None:
+        """Nobody will be woken any more; let everybody look for themselves."""
+        for waiters in self._waiters.values():
+            for _, arrived in waiters:
+                if not arrived.done():
+                    arrived.set_result(None)
+
+    async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._database.connect()
+            # The batch statement is long and always planned alike.
+            await self._connection.execute("SET plan_cache_mode = force_generic_plan")
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def _pause(self, seconds: float) -> None:
+        # Spread a little, so that all consumers do not come back in the same instant.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds * random.uniform(0.8, 1.2)):
+                await self._closing.wait()
+
+
+async def each_stream(
+    events: Iterable[RecordedEvent],
+    handler: Callable[[RecordedEvent], Awaitable[None]],
+    streams_at_once: int = REACT_STREAMS,
+) -> None:
+    """Handle events in order inside each stream, several streams at a time.
+
+    A stream stops at its first error, the others go on to their end; then the first error is raised.
+    """
+    by_stream: dict[tuple[UUID, str], list[RecordedEvent]] = {}
+    for event in events:
+        by_stream.setdefault((event.organization_id, event.stream_id), []).append(event)
+    errors: list[Exception] = []
+
+    async def work(streams: Iterator[list[RecordedEvent]]) -> None:
+        for stream in streams:
+            try:
+                for event in stream:
+                    await handler(event)
+            except Exception as error:
+                errors.append(error)
+
+    queue = iter(by_stream.values())
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(streams_at_once, len(by_stream))):
+            group.create_task(work(queue))
+    if errors:
+        raise errors[0]
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,371 @@
+"""The consumer runner: every event once in effect and in order, whatever the bus and the neighbours do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+from itertools import pairwise
+
+import asyncpg
+import pytest
+from okr_eventstore.applying import HALT_FLOOR
+from okr_eventstore.database import Database
+from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.model import RecordedEvent, ShardBatch, shard_of
+from okr_eventstore.postgres_source import PostgresSource
+from okr_eventstore.runner import BACKFILL_EVENTS, Runner, Subscription, each_stream
+from okr_eventstore.tables import ensure
+
+from tests.eventstore.garden import (
+    GARDEN,
+    ORCHARD,
+    SHARD,
+    Choosy,
+    Garden,
+    Thinned,
+    catch_up,
+    planted,
+    plants,
+    running,
+    watered,
+)
+
+
+@pytest.fixture
+async def garden(database: Database) -> AsyncIterator[Garden]:
+    garden = Garden(database)
+    await garden.log.start()
+    assert await ensure(database, [plants]) == []
+    yield garden
+    await garden.log.close()
+
+
+class Forgetful(PostgresSource):
+    """A bus that skips and repeats: the real log, seen through what `distort` does to each batch."""
+
+    def __init__(self, garden: Garden) -> None:
+        super().__init__("garden", garden.database, garden.codec, log=garden.log)
+        self.skipped: set[int] = set()
+        self.backfilled: list[tuple[int, int]] = []
+
+    async def fetch(self, timeout_seconds: float) -> list[ShardBatch]:
+        batches = await super().fetch(timeout_seconds)
+        distorted = []
+        for batch in batches:
+            events = [event for event in batch.events if event.position not in self.skipped]
+            distorted.append(ShardBatch(batch.shard, batch.epoch, [*events[:2], *events]))
+        return distorted
+
+    async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
+        self.backfilled.append((after, up_to))
+        return await super().backfill(shard, after, up_to)
+
+
+async def test_events_become_rows_their_history_and_a_checkpoint(garden: Garden, database: Database) -> None:
+    await garden.append("fern", planted(), watered("1.50"))
+    await garden.append("fern", watered("2.25"))
+    async with running(garden.runner()) as runner:
+        await catch_up(runner, garden)
+
+    row = await database.fetchrow("SELECT * FROM plant")
+    assert row is not None
+    assert (row["litres"], row["waterings"], row["name"]) == (Decimal("3.75"), 2, "fern")
+    assert (row["_position"], row["_stream_version"]) == (3, 3)
+    history = await database.fetch("SELECT position, event_type, actor, litres FROM plant_history ORDER BY position")
+    assert [tuple(version) for version in history] == [
+        (1, "Planted", "person:ana", Decimal(0)),
+        (2, "Watered", "person:ana", Decimal("1.50")),
+        (3, "Watered", "person:ana", Decimal("3.75")),
+    ]
+    assert await database.fetchval("SELECT position FROM checkpoint WHERE position > 0") == 3
+    assert runner.checkpoints[SHARD] == 3
+    assert await runner.lag() == 0
+
+
+async def test_a_runner_carries_on_where_the_last_one_stood(garden: Garden, database: Database) -> None:
+    await garden.append("fern", planted(), watered(1))
+    async with running(garden.runner()) as first:
+        await catch_up(first, garden)
+    await garden.append("fern", watered(2))
+    async with running(garden.runner()) as second:
+        await catch_up(second, garden)
+
+    assert second.counters.events == 1
+    assert await database.fetchval("SELECT litres FROM plant") == 3
+
+
+async def test_a_waiter_is_woken_by_the_runner_itself(garden: Garden) -> None:
+    async with running(garden.runner()) as runner:
+        waiting = asyncio.create_task(runner.caught_up(SHARD, 1, 20))
+        await garden.append("fern", planted())
+        assert await waiting
+        assert not await runner.caught_up(SHARD, 2, 0.01)
+
+
+async def test_what_the_bus_skips_is_backfilled_and_counted(garden: Garden, database: Database) -> None:
+    source = Forgetful(garden)
+    source.skipped = {3, 4, 7}
+    await garden.append("fern", planted(), *(watered(n) for n in range(1, 10)))
+    async with running(garden.runner(source=source)) as runner:
+        await catch_up(runner, garden)
+
+    assert source.backfilled == [(2, 4), (6, 7)]
+    assert runner.counters.gaps == 2
+    assert await database.fetchval("SELECT litres FROM plant") == sum(range(1, 10))
+
+
+async def test_a_long_gap_is_filled_in_bounded_steps(garden: Garden, database: Database) -> None:
+    source = Forgetful(garden)
+    length = BACKFILL_EVENTS + 50
+    source.skipped = set(range(1, length))
+    await garden.append("fern", planted(), *(watered(1) for _ in range(length - 1)))
+    async with running(garden.runner(source=source)) as runner:
+        await garden.append("fern", watered(1))
+        await catch_up(runner, garden)
+
+    assert max(up_to - after for after, up_to in source.backfilled) <= BACKFILL_EVENTS
+    assert await database.fetchval("SELECT waterings FROM plant") == length
+
+
+async def test_what_the_bus_repeats_is_dropped_and_counted(garden: Garden, database: Database) -> None:
+    await garden.append("fern", planted(), watered(1), watered(2))
+    async with running(garden.runner(source=Forgetful(garden))) as runner:
+        await catch_up(runner, garden)
+
+    assert runner.counters.duplicates == 2
+    assert await database.fetchval("SELECT litres FROM plant") == 3
+
+
+async def test_of_two_runners_of_one_consumer_each_event_has_its_effect_once(
+    garden: Garden, database: Database
+) -> None:
+    async with running(garden.runner()) as first, running(garden.runner()) as second:
+        for number in range(60):
+            await garden.append(f"fern-{number % 7}", watered(1))
+        await catch_up(first, garden)
+        await catch_up(second, garden)
+
+    assert await database.fetchval("SELECT sum(waterings) FROM plant") == 60
+    assert await database.fetchval("SELECT litres FROM garden") == 60
+    assert first.counters.events + second.counters.events == 60
+
+
+async def test_a_batch_of_many_shards_and_tables_is_one_statement(garden: Garden, database: Database) -> None:
+    """Counted by PostgreSQL: a batch is its prefetches, one SELECT a table, and one write."""
+    for organization in (GARDEN, ORCHARD):
+        await garden.append("fern", planted(), watered(1), organization_id=organization)
+    statements: list[str] = []
+    runner = garden.runner(source=garden.source(shards={SHARD, shard_of(ORCHARD)}))
+    connect = database.connect
+
+    async def overheard() -> "asyncpg.Connection[asyncpg.Record]":
+        connection = await connect()
+        connection.add_query_logger(lambda query: statements.append(query.query.strip()))
+        return connection
+
+    database.connect = overheard  # type: ignore[method-assign]  # listens in on the runner's own connection
+    async with running(runner):
+        await catch_up(runner, garden)
+
+    assert runner.counters.batches == 1
+    assert sum(statement.startswith("WITH") for statement in statements) == 1
+    assert sum(statement.startswith("SELECT t.") for statement in statements) == 2, "plant and garden, no more"
+
+
+async def test_a_type_nobody_knows_is_passed_by_and_counted(garden: Garden, database: Database) -> None:
+    await database.execute("ALTER TABLE event DISABLE TRIGGER USER")
+    await garden.append("fern", planted(), watered(1), watered(2))
+    await database.execute("UPDATE event SET type = 'Sung' WHERE position = 2")
+    async with running(garden.runner()) as runner:
+        await catch_up(runner, garden)
+
+    assert runner.counters.skipped_unknown == 1
+    assert await database.fetchval("SELECT litres FROM plant") == 2
+
+
+async def test_a_newer_version_makes_its_stream_wait_and_no_other(garden: Garden, database: Database) -> None:
+    await database.execute("ALTER TABLE event DISABLE TRIGGER USER")
+    await garden.append("fern", watered(1), watered(2), watered(4))
+    await garden.append("moss", watered(8))
+    await database.execute("UPDATE event SET schema_version = 2 WHERE position = 2")
+    async with running(garden.runner()) as runner:
+        await catch_up(runner, garden)
+
+    assert [tuple(row) for row in await database.fetch("SELECT plant, litres FROM plant ORDER BY 1")] == [
+        ("fern", 1),
+        ("moss", 8),
+    ]
+    parked = await database.fetch("SELECT position, error FROM parked ORDER BY position")
+    assert [row["position"] for row in parked] == [2, 3]
+    assert "newer release" in parked[0]["error"]
+
+
+async def test_poison_is_found_by_halving_and_only_its_stream_is_parked(garden: Garden, database: Database) -> None:
+    choosy = Choosy()
+    for number in range(40):
+        await garden.append(f"fern-{number}", planted(), watered(1))
+    await garden.append("fern-7", Thinned(-3))
+    for number in range(40):
+        await garden.append(f"fern-{number}", watered(1))
+    async with running(garden.runner(choosy.projection)) as runner:
+        await catch_up(runner, garden)
+
+    assert not runner.halted
+    assert runner.parked_streams == 1
+    parked = await database.fetch("SELECT stream_id, error FROM parked ORDER BY position")
+    assert [row["stream_id"] for row in parked] == ["fern-7", "fern-7"]
+    assert parked[0]["error"] == "CannotDigestError: fern-7 lost 3 branches"
+    assert await database.fetchval("SELECT sum(waterings) FROM plant") == 79
+
+
+async def test_what_postgresql_refuses_is_poison_as_well(garden: Garden, database: Database) -> None:
+    await garden.append("fern", watered(1), watered(1, note="nul \0 inside"), watered(1))
+    await garden.append("moss", watered(1), Thinned(2**63 - 1), Thinned(1))
+    await garden.append("oak", watered(1))
+    async with running(garden.runner()) as runner:
+        await catch_up(runner, garden)
+
+    assert not runner.halted
+    streams = await database.fetch("SELECT stream_id, min(position) AS first FROM parked GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in streams] == [("fern", 2), ("moss", 6)]
+    assert await database.fetchval("SELECT waterings FROM plant WHERE plant = 'oak'") == 1
+
+
+async def test_a_consumer_that_chokes_on_many_streams_halts_and_says_why(garden: Garden, database: Database) -> None:
+    choosy = Choosy()
+    for number in range(HALT_FLOOR + 5):
+        await garden.append(f"fern-{number}", Thinned(-1))
+    async with running(garden.runner(choosy.projection)) as runner:
+        head = HALT_FLOOR + 5
+        assert not await runner.caught_up(SHARD, head, 20)
+
+        assert runner.halted
+        assert "CannotDigestError" in runner.reason
+        assert not await runner.caught_up(SHARD, head, 20), "nobody waits for a halted consumer"
+    assert await database.fetchval("SELECT count(DISTINCT stream_id) FROM parked") == HALT_FLOOR + 1
+
+
+async def test_a_reaction_is_handed_every_event_at_least_once_and_in_order(garden: Garden, database: Database) -> None:
+    seen: dict[str, list[int]] = {}
+    failures = iter([True, False, True])
+
+    async def react(events: Sequence[RecordedEvent]) -> None:
+        async def note(event: RecordedEvent) -> None:
+            seen.setdefault(event.stream_id, []).append(event.version)
+
+        await each_stream(events, note)
+        if next(failures, False):
+            raise StoreUnavailableError("away for a moment")
+
+    for number in range(30):
+        await garden.append(f"fern-{number % 3}", watered(1))
+    subscription = Subscription("garden.duties", "garden", react=react)
+    async with running(Runner(subscription, database, garden.source())) as runner:
+        await catch_up(runner, garden)
+        await garden.append("fern-0", watered(1))
+        await catch_up(runner, garden)
+
+    assert runner.counters.retries == 2
+    for stream, versions in seen.items():
+        assert sorted(set(versions)) == list(range(1, 12 if stream == "fern-0" else 11))
+        assert all(later <= earlier + 1 for earlier, later in pairwise(versions))
+
+
+async def test_a_reaction_that_cannot_digest_one_event_parks_its_stream(garden: Garden, database: Database) -> None:
+    handled: set[tuple[str, int]] = set()
+    tries = 0
+
+    async def react(events: Sequence[RecordedEvent]) -> None:
+        nonlocal tries
+
+        async def handle(event: RecordedEvent) -> None:
+            nonlocal tries
+            if event.stream_id == "fern-1" and event.version == 2:
+                tries += 1
+                raise ValueError("no")
+            handled.add((event.stream_id, event.version))
+
+        await each_stream(events, handle)
+
+    for _ in range(3):
+        for number in range(3):
+            await garden.append(f"fern-{number}", watered(1))
+    async with running(
+        Runner(Subscription("garden.duties", "garden", react=react), database, garden.source())
+    ) as runner:
+        await catch_up(runner, garden)
+
+    assert handled == {(f"fern-{n}", v) for n in range(3) for v in (1, 2, 3)} - {("fern-1", 2), ("fern-1", 3)}
+    assert runner.counters.parked_events == 2
+    assert tries >= 3
+
+
+async def test_a_runner_outlives_its_connection(garden: Garden, database: Database, postgres_dsn: str) -> None:
+    async with running(garden.runner()) as runner:
+        await garden.append("fern", watered(1))
+        await catch_up(runner, garden)
+        other = await asyncpg.connect(postgres_dsn)
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
+            f"okr {database.schema}",
+        )
+        await other.close()
+        while True:  # the pool's connections were ended as well, the log's writer says so once
+            try:
+                await garden.append("fern", watered(1))
+                break
+            except StoreUnavailableError:
+                continue
+        assert await runner.caught_up(SHARD, 2, 20)
+
+    assert not runner.halted
+
+
+async def test_shards_handed_over_begin_at_their_checkpoint(garden: Garden, database: Database) -> None:
+    class Handed(PostgresSource):
+        mine = frozenset[int]()
+
+        async def assignments(self) -> frozenset[int]:
+            return self.mine
+
+    source = Handed("garden", database, garden.codec, log=garden.log)
+    await garden.append("fern", watered(1))
+    async with running(garden.runner()) as first:
+        await catch_up(first, garden)
+    async with running(garden.runner(source=source)) as second:
+        Handed.mine = frozenset({SHARD})
+        await source.seek(SHARD + 1, 0)  # wakes it, as a rebalance would
+        await garden.append("fern", watered(2))
+        assert await second.caught_up(SHARD, 2, 20)
+
+    assert second.counters.events == 1
+    assert await database.fetchval("SELECT litres FROM plant") == 3
+    assert set(second.checkpoints) == {SHARD}
+
+
+async def test_a_runner_ends_cleanly_when_cancelled(garden: Garden) -> None:
+    runner = garden.runner()
+    task = asyncio.create_task(runner.run())
+    await garden.append("fern", watered(1))
+    assert await runner.caught_up(SHARD, 1, 20)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_changed_row_waits_for_a_rebuild(garden: Garden, database: Database) -> None:
+    await database.execute("UPDATE projection SET shape = 'as it was before'")
+
+    assert await ensure(database, [plants]) == [plants]
+
+
+async def test_a_log_restored_from_a_backup_halts_its_consumers(garden: Garden, database: Database) -> None:
+    await garden.append("fern", watered(1), watered(1))
+    async with running(garden.runner()) as runner:
+        await catch_up(runner, garden)
+    await database.execute("UPDATE shard SET epoch = epoch + 1")
+    await garden.append("fern", watered(1))
+    async with running(garden.runner()) as runner:
+        assert not await runner.caught_up(SHARD, 3, 20)
+
+    assert runner.halted
+    assert "restored from a backup" in runner.reason

@@ -13,6 +13,7 @@
 | StoreUnavailableError                         | UNAVAILABLE         | STORE_UNAVAILABLE; RetryInfo               |
 | AuthenticationError                           | UNAUTHENTICATED     | its own                                    |
 | PermissionDeniedError                         | PERMISSION_DENIED   | its own                                    |
+| MessageTooLargeError                          | RESOURCE_EXHAUSTED  | REQUEST_TOO_LARGE                          |
 | a refusal by a peer                           | the peer's          | the peer's                                 |
 | anything else                                 | INTERNAL            | INTERNAL, metadata correlation_id          |
 """
@@ -76,6 +77,10 @@ class NotCaughtUpError(Exception):
     """A read model has not reached the position a read asked for."""
 
 
+class MessageTooLargeError(Exception):
+    """A request larger than anybody needs."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """What a caller learns about a call that failed. Programs read `reason`, people read `message`."""
@@ -118,6 +123,8 @@ def status_of(error: Exception, correlation_id: UUID) -> status_pb2.Status:
             return _status(code_pb2.UNAUTHENTICATED, error.reason, error.message)
         case PermissionDeniedError() | AuthError():
             return _status(code_pb2.PERMISSION_DENIED, error.reason, error.message)
+        case MessageTooLargeError():
+            return _status(code_pb2.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE", str(error))
         case DecodeError():
             violation = Violation("request", "is not a message of this method", "MESSAGE_MALFORMED")
             return _invalid("INVALID_REQUEST", [violation])

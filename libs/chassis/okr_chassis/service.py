@@ -4,7 +4,6 @@ A service's `__main__.py` holds `NAME`, `MIGRATIONS` and `build(host) -> Service
 where its parts are put together.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from okr_contracts.registry import EVENTS
 from okr_eventstore.database import Database
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import Position, shard_of
+from okr_eventstore.runner import Runner, Subscription
 
 from okr_chassis.auth import caller
 from okr_chassis.clock import Clock
@@ -27,8 +27,6 @@ from okr_chassis.rpc import positions
 from okr_chassis.settings import Settings
 
 if TYPE_CHECKING:
-    from okr_eventstore.runner import Runner, Subscription
-
     from okr_chassis.peers import Peers
 
 CAUGHT_UP_SECONDS = 0.5
@@ -44,7 +42,7 @@ class Service:
 
     name: str
     servicers: list[tuple[AddToServer, Any]]
-    subscriptions: "list[Subscription]" = field(default_factory=list)
+    subscriptions: list[Subscription] = field(default_factory=list)
     jobs: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
 
@@ -54,7 +52,8 @@ class Reader:
     def __init__(self, service: str, database: Database) -> None:
         self.service = service
         self._database = database
-        self._projections: "dict[str, list[Runner]]" = {}
+        self._projections: dict[str, list[Runner]] = {}
+        self._epochs: dict[tuple[str, int], int] = {}
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         return await self._database.fetch(sql, *args)
@@ -65,7 +64,7 @@ class Reader:
     async def fetchval(self, sql: str, *args: Any) -> Any:
         return await self._database.fetchval(sql, *args)
 
-    def feed(self, runners: "Sequence[Runner]") -> None:
+    def feed(self, runners: Sequence[Runner]) -> None:
         """The runners whose progress `caught_up` waits for; said by the platform once they exist."""
         self._projections = {}
         for runner in runners:
@@ -82,28 +81,35 @@ class Reader:
             return
         wanted = positions(min_positions)
         shard = shard_of(caller().organization_id)
-        violations = [
-            Violation(f"min_positions.{index}", message, "POSITION_UNKNOWN")
-            for index, position in enumerate(wanted)
-            if (message := _fault(position, shard)) is not None
-        ]
+        violations = []
+        for index, position in enumerate(wanted):
+            fault = _fault(position, shard) or await self._epoch_fault(position)
+            if fault is not None:
+                violations.append(Violation(f"min_positions.{index}", fault, "POSITION_UNKNOWN"))
         if violations:
             raise InvalidInputError(violations)
         deadline = time.monotonic() + CAUGHT_UP_SECONDS
-        waits = [
-            self._passed(runner, position, index, deadline)
-            for index, position in enumerate(wanted)
-            for runner in self._projections.get(position.service, ())
-        ]
-        await asyncio.gather(*waits)
+        for position in wanted:
+            for runner in self._projections.get(position.service, ()):
+                left = max(0.0, deadline - time.monotonic())
+                if not await runner.caught_up(position.shard, position.position, left):
+                    raise NotCaughtUpError(f"{runner.name} has not reached {position} yet; ask again")
 
-    async def _passed(self, runner: "Runner", position: Position, index: int, deadline: float) -> None:
-        try:
-            await runner.caught_up(position.shard, position.position, max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            raise NotCaughtUpError(
-                f"{runner.subscription.name} has not reached {position} within {CAUGHT_UP_SECONDS} s; ask again"
-            ) from None
+    async def _epoch_fault(self, position: Position) -> str | None:
+        """Numbers of another epoch were given out before the log was restored from a backup, and mean nothing now.
+
+        An epoch lasts for as long as the log runs, so what was read once is asked again only in doubt.
+        """
+        known = (position.service, position.shard)
+        runners = self._projections.get(position.service)
+        if not runners or position.position == 0:
+            return None
+        if self._epochs.get(known) != position.epoch:
+            heads = await runners[0].source.heads()
+            self._epochs.update({(position.service, shard): head.epoch for shard, head in heads.items()})
+        if self._epochs.get(known, position.epoch) != position.epoch:
+            return "is of another epoch: the log was restored since; read without it"
+        return None
 
 
 def _fault(position: Position, shard: int) -> str | None:

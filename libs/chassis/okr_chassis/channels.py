@@ -1,0 +1,104 @@
+"""Channels to our own services: who calls, how long it waits, when it tries again."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from grpc import aio
+
+from okr_chassis.correlation import HEADER, correlation_id
+from okr_chassis.deadline import remaining_seconds
+
+DEADLINE_SECONDS = 5.0
+HANDING_ON_SECONDS = 0.05
+"""What a call keeps of its own time to answer after a call it makes has run out of time."""
+LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+}
+"""Only UNAVAILABLE is tried again: nothing happened, or the request id tells what did (AIP-194)."""
+
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.enable_retries", 1),
+    ("grpc.max_receive_message_length", LARGEST_ANSWER_BYTES),
+)
+
+Token = Callable[[], str]
+
+
+def connect(address: str, token: Token, *, deadline_seconds: float = DEADLINE_SECONDS) -> aio.Channel:
+    """A channel that brings a token, the correlation id and a deadline to every call. Close it when done.
+
+    `token` is asked for each call. Unary calls that name no timeout get `deadline_seconds`, or what
+    is left of the call they are made in; streams have no deadline unless they name one.
+    """
+    return aio.insecure_channel(
+        address,
+        options=OPTIONS,
+        interceptors=[_UnaryCalls(token, deadline_seconds), _StreamCalls(token)],
+    )
+
+
+def _metadata(details: aio.ClientCallDetails, token: Token) -> aio.Metadata:
+    metadata = aio.Metadata(*(details.metadata or ()))
+    metadata["authorization"] = f"Bearer {token()}"
+    if metadata.get(HEADER) is None:
+        metadata[HEADER] = str(correlation_id())
+    return metadata
+
+
+class _UnaryCalls(aio.UnaryUnaryClientInterceptor):
+    def __init__(self, token: Token, deadline_seconds: float) -> None:
+        self._token = token
+        self._deadline_seconds = deadline_seconds
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[aio.ClientCallDetails, Any], Awaitable[Any]],
+        client_call_details: aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        details = client_call_details
+        timeout = details.timeout
+        if timeout is None:
+            left = remaining_seconds()
+            timeout = self._deadline_seconds
+            if left is not None:
+                timeout = min(timeout, max(0.0, left - HANDING_ON_SECONDS))
+        return await continuation(
+            aio.ClientCallDetails(details.method, timeout, _metadata(details, self._token), details.credentials, True),
+            request,
+        )
+
+
+class _StreamCalls(aio.UnaryStreamClientInterceptor):
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    async def intercept_unary_stream(
+        self,
+        continuation: Callable[[aio.ClientCallDetails, Any], Awaitable[Any]],
+        client_call_details: aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        details = client_call_details
+        return await continuation(
+            aio.ClientCallDetails(
+                details.method, details.timeout, _metadata(details, self._token), details.credentials, True
+            ),
+            request,
+        )

@@ -1,0 +1,64 @@
+"""The other services, as typed stubs. A call made here acts for whoever the running call acts for."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from grpc import aio
+from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
+from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
+from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
+from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
+from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
+from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
+
+from okr_chassis.auth import caller
+from okr_chassis.channels import connect
+from okr_chassis.issuer import InternalIssuer
+
+
+class Peers:
+    """One service's way to the others. Reactions to events use it inside `acting_for(…)`."""
+
+    def __init__(
+        self, service: str, issuer: InternalIssuer, address: str, addresses: Mapping[str, str] | None = None
+    ) -> None:
+        """`address` is where a service is that `addresses` does not name."""
+        self._service = service
+        self._issuer = issuer
+        self._address = address
+        self._addresses = dict(addresses or {})
+        self._channels: dict[str, aio.Channel] = {}
+
+    @cached_property
+    def directory(self) -> DirectoryServiceStub:
+        return DirectoryServiceStub(self._channel("directory"))
+
+    @cached_property
+    def goals(self) -> GoalsServiceStub:
+        return GoalsServiceStub(self._channel("goals"))
+
+    @cached_property
+    def checkins(self) -> CheckInsServiceStub:
+        return CheckInsServiceStub(self._channel("checkins"))
+
+    @cached_property
+    def alignment(self) -> AlignmentServiceStub:
+        return AlignmentServiceStub(self._channel("alignment"))
+
+    @cached_property
+    def notifications(self) -> NotificationsServiceStub:
+        return NotificationsServiceStub(self._channel("notifications"))
+
+    @cached_property
+    def insights(self) -> InsightsServiceStub:
+        return InsightsServiceStub(self._channel("insights"))
+
+    async def close(self) -> None:
+        for channel in self._channels.values():
+            await channel.close()
+
+    def _channel(self, service: str) -> aio.Channel:
+        address = self._addresses.get(service, self._address)
+        if address not in self._channels:
+            self._channels[address] = connect(address, lambda: self._issuer.issue(self._service, caller()))
+        return self._channels[address]

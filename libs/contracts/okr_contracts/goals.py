@@ -133,6 +133,7 @@ class ImportAccepted(Struct, frozen=True):
     rows: int
     units: tuple[tuple[UUID, str], ...]
     objectives: int
+    positions: tuple[str, ...] = ()
 
 
 class ImportObjectivePlanned(Struct, frozen=True):

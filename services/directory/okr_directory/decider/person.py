@@ -1,25 +1,30 @@
 """A person, known to the log by an opaque id alone."""
 
-from typing import TypeAlias, assert_never
+from typing import Literal, TypeAlias, assert_never
 from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
 from okr_chassis.fields import Id, OptionalId
 from okr_contracts.directory import PersonEvent, PersonMoved, PersonRegistered
-from okr_contracts.errors import AlreadyExistsError, NotFoundError
+from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
 from okr_eventstore.decider import Decider
 from pydantic import BaseModel
+
+Claim = Literal["held", "differs", "handle_taken"]
+"""Held by this person; held by this person with other content; its handle held by somebody else."""
 
 
 class EnterPerson(BaseModel, frozen=True):
     """The part of a registration that the log may know: somebody joined, in this unit or in none.
 
-    That the unit exists was seen in the organisation's stream; units are never removed.
+    That the unit exists was seen in the organisation's stream; units are never removed. `identity` is
+    what became of the claim to a handle, a name and an e-mail, which the log must not know.
     """
 
     person_id: Id
     unit_id: OptionalId = None
+    identity: Claim = "held"
 
 
 class MovePerson(BaseModel, frozen=True):
@@ -38,6 +43,10 @@ class Person(Struct, frozen=True):
 
 def decide(state: Person, command: PersonCommand) -> list[PersonEvent]:
     match command:
+        case EnterPerson() if command.identity == "handle_taken":
+            raise DomainError("HANDLE_TAKEN", "somebody else in the organisation has this handle; choose another one")
+        case EnterPerson() if command.identity == "differs":
+            raise AlreadyExistsError("person", command.person_id)
         case EnterPerson() if not state.registered:
             return [PersonRegistered(person_id=command.person_id, unit_id=command.unit_id)]
         case EnterPerson() if command.unit_id not in (state.first_unit_id, state.unit_id):

@@ -1,0 +1,24 @@
+"""Directory put together: the one place where its parts meet the real things."""
+
+from pathlib import Path
+from uuid import UUID
+
+from okr.directory.v1.directory_pb2_grpc import add_DirectoryServiceServicer_to_server
+from okr_chassis.service import Host, Service
+
+from okr_directory.api import DirectoryService
+from okr_directory.decider.person import people
+from okr_directory.identity import Identities
+from okr_directory.subscribers import subscriptions
+
+NAME = "directory"
+MIGRATIONS: Path | None = Path(__file__).parent / "migrations"
+
+
+def build(host: Host) -> Service:
+    async def registered(person_id: UUID) -> bool:
+        return (await host.execute.load(people, people.stream(person_id))).version > 0
+
+    identities = Identities(host.database, registered)
+    api = DirectoryService(host.execute, host.reader, host.pages, identities)
+    return Service(NAME, [(add_DirectoryServiceServicer_to_server, api)], subscriptions)

@@ -1,0 +1,20 @@
+"""Goals put together: the one place where its parts meet the real things."""
+
+from pathlib import Path
+
+from okr.goals.v1.goals_pb2_grpc import add_GoalsServiceServicer_to_server
+from okr_chassis.service import Host, Service
+
+from okr_goals.acquaintances import Acquaintances
+from okr_goals.api import GoalsService
+from okr_goals.subscribers import subscriptions
+
+NAME = "goals"
+MIGRATIONS: Path | None = None
+
+
+def build(host: Host) -> Service:
+    assert host.log is not None, "goals has events of its own, and so a log"
+    acquaintances = Acquaintances(host.reader, host.peers)
+    api = GoalsService(host.execute, host.reader, host.pages, host.log, acquaintances)
+    return Service(NAME, [(add_GoalsServiceServicer_to_server, api)], subscriptions)

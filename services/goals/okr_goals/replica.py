@@ -1,0 +1,106 @@
+"""What goals must know of others, heard from their logs: which units and people there are, and last values."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import cast
+from uuid import UUID
+
+from msgspec.structs import replace
+from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsEvent
+from okr_contracts.directory import DirectoryEvent, PersonRegistered, UnitAdded
+from okr_eventstore.model import RecordedEvent
+from okr_eventstore.projection import Projection, Row, Rows
+
+from okr_goals.read_model import Reads
+
+
+class KnownUnitRow(Row, frozen=True):
+    """Units are never removed, so knowing one once is knowing it for ever."""
+
+    __table__ = "known_unit"
+    __key__ = ("organization_id", "unit_id")
+    __history__ = False
+
+    organization_id: UUID
+    unit_id: UUID
+
+
+class KnownPersonRow(Row, frozen=True):
+    __table__ = "known_person"
+    __key__ = ("organization_id", "person_id")
+    __history__ = False
+
+    organization_id: UUID
+    person_id: UUID
+
+
+class LastValueRow(Row, frozen=True):
+    """Where a key result stands: its check-in that was true last, in the words of its last correction."""
+
+    __table__ = "last_value"
+    __key__ = ("organization_id", "key_result_id")
+    __history__ = False
+
+    organization_id: UUID
+    key_result_id: UUID
+    check_in_id: UUID | None = None
+    value: Decimal | None = None
+    checked_in_at: datetime | None = None
+
+
+def project_directory(rows: Rows, event: RecordedEvent) -> None:
+    match cast(DirectoryEvent, event.data):
+        case UnitAdded() as fact:
+            rows.put(KnownUnitRow(event.organization_id, fact.unit_id))
+        case PersonRegistered() as fact:
+            rows.put(KnownPersonRow(event.organization_id, fact.person_id))
+        case _:
+            pass
+
+
+def project_check_ins(rows: Rows, event: RecordedEvent) -> None:
+    match cast(CheckInsEvent, event.data):
+        case CheckInRecorded() as fact:
+            row = rows.get(LastValueRow, event.organization_id, fact.key_result_id)
+            if row.checked_in_at is None or fact.occurred_at >= row.checked_in_at:
+                row = replace(row, check_in_id=fact.check_in_id, value=fact.value, checked_in_at=fact.occurred_at)
+                rows.put(row)
+        case CheckInCorrected() as fact:
+            row = rows.get(LastValueRow, event.organization_id, fact.key_result_id)
+            if row.check_in_id == fact.check_in_id:
+                rows.put(replace(row, value=fact.value))
+        case _:
+            pass
+
+
+directory = Projection(
+    "goals.directory", source="directory", rows=(KnownUnitRow, KnownPersonRow), project=project_directory
+)
+check_ins = Projection("goals.check_ins", source="checkins", rows=(LastValueRow,), project=project_check_ins)
+
+
+async def knows_unit(reads: Reads, organization_id: UUID, unit_id: UUID) -> bool:
+    row = await reads.fetchrow(
+        "SELECT 1 FROM known_unit WHERE organization_id = $1 AND unit_id = $2", organization_id, unit_id
+    )
+    return row is not None
+
+
+async def known_people(reads: Reads, organization_id: UUID, person_ids: Sequence[UUID]) -> set[UUID]:
+    rows = await reads.fetch(
+        "SELECT person_id FROM known_person WHERE organization_id = $1 AND person_id = ANY ($2::uuid[])",
+        organization_id,
+        list(person_ids),
+    )
+    return {row["person_id"] for row in rows}
+
+
+async def last_values(reads: Reads, organization_id: UUID, key_result_ids: Sequence[UUID]) -> dict[UUID, Decimal]:
+    """The values that many key results stand at, for those that have one."""
+    rows = await reads.fetch(
+        "SELECT key_result_id, value FROM last_value WHERE organization_id = $1 AND key_result_id = ANY ($2::uuid[])",
+        organization_id,
+        list(key_result_ids),
+    )
+    return {row["key_result_id"]: row["value"] for row in rows if row["value"] is not None}

@@ -1,0 +1,12 @@
+"""What goals hears: its own log, who there is in directory, and where key results stand."""
+
+from okr_eventstore.runner import Subscription
+
+from okr_goals import replica
+from okr_goals.read_model import plans
+
+subscriptions = [
+    Subscription("goals.plans", to="goals", projection=plans),
+    Subscription("goals.directory", to="directory", projection=replica.directory),
+    Subscription("goals.check_ins", to="checkins", projection=replica.check_ins),
+]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from okr.alignment.v1.alignment_pb2_grpc import add_AlignmentServiceServicer_to_server
+from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
 
 from okr_alignment.api import AlignmentService
@@ -19,3 +20,7 @@ def build(host: Host) -> Service:
         servicers=[(add_AlignmentServiceServicer_to_server, api)],
         subscriptions=subscriptions,
     )
+
+
+if __name__ == "__main__":
+    run(NAME, build, MIGRATIONS)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from okr.checkins.v1.checkins_pb2_grpc import add_CheckInsServiceServicer_to_server
+from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
 
 from okr_checkins.api import CheckInsService
@@ -19,3 +20,7 @@ def build(host: Host) -> Service:
         servicers=[(add_CheckInsServiceServicer_to_server, api)],
         subscriptions=subscriptions(host.execute),
     )
+
+
+if __name__ == "__main__":
+    run(NAME, build, MIGRATIONS)

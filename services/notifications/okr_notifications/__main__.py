@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from okr.notifications.v1.notifications_pb2_grpc import add_NotificationsServiceServicer_to_server
+from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
 from okr_eventstore.executor import CommandExecutor
 
@@ -25,3 +26,7 @@ def build(host: Host) -> Service:
         subscriptions=subscriptions(host.execute),
         jobs=[sweep.run],
     )
+
+
+if __name__ == "__main__":
+    run(NAME, build, MIGRATIONS)

@@ -1,6 +1,7 @@
 """The sweep: time alone lets a key result fall behind, and no event tells of that."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -10,8 +11,6 @@ import asyncpg
 import structlog
 from okr_chassis.clock import Clock
 from okr_chassis.service import Reader
-from okr_eventstore.database import is_transient
-from okr_eventstore.errors import ConflictError
 from okr_eventstore.executor import CommandExecutor
 from okr_eventstore.model import CommandContext
 from okr_rules.pace import Measure, judge
@@ -50,24 +49,28 @@ class PaceSweep:
         """Look at the clock now."""
         self._woken.set()
 
+    def is_due(self) -> bool:
+        """At the start, an hour after the last sweep, and when the clock was set back behind it."""
+        if self._swept_at is None:
+            return True
+        return not timedelta(0) <= self._clock() - self._swept_at < SWEEP_EVERY
+
     async def run(self) -> None:
-        """Sweep whenever it is time, for as long as the process lives."""
+        """Sweep whenever it is due, for as long as the process lives."""
         while True:
-            now = self._clock()
-            if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY or now < self._swept_at:
-                try:
-                    await self.sweep()
-                    self._swept_at = now
-                except Exception as error:
-                    # What a sweep misses, the next one finds: nothing is lost by waiting for it.
-                    if not (is_transient(error) or isinstance(error, ConflictError)):
-                        log.exception("the sweep of key results failed")
+            if self.is_due():
+                await self._try()
             self._woken.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AT_CLOCK_SECONDS):
                     await self._woken.wait()
-            except TimeoutError:
-                continue
+
+    async def _try(self) -> None:
+        """What a sweep misses the next one finds, so whatever happens to one is no reason to end them all."""
+        try:
+            await self.sweep()
+        except Exception as error:
+            log.warning("the sweep of key results failed and is tried again", exc_info=error)
 
     async def sweep(self) -> int:
         """Look once at all that may have fallen behind; returns how many watchers were asked to look."""
@@ -79,6 +82,7 @@ class PaceSweep:
             await self._look(behind, now)
             asked += len(behind)
             if len(page) < PAGE_KEY_RESULTS:
+                self._swept_at = now
                 return asked
             after = Place(page[-1]["organization_id"], page[-1]["key_result_id"])
 

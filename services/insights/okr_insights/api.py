@@ -1,8 +1,7 @@
 """The gRPC side of insights: two questions, each at any moment of the recorded past."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from grpc import aio
 from okr.insights.v1 import insights_pb2 as pb
@@ -10,6 +9,7 @@ from okr.insights.v1 import insights_pb2_grpc
 from okr_chassis.auth import caller
 from okr_chassis.clock import Clock
 from okr_chassis.rpc import Id, OptionalId, OptionalMoment, Pages, accept, invalid, wire
+from okr_chassis.service import Reader
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from okr_insights import board, history
@@ -17,12 +17,6 @@ from okr_insights.messages import entry_message, key_result_message, objective_m
 from okr_insights.moment import Moment
 
 Context = aio.ServicerContext[Any, Any]
-
-
-class Reader(board.Reads, Protocol):
-    """The chassis' reader, as far as it is used here."""
-
-    async def caught_up(self, min_positions: Sequence[str]) -> None: ...
 
 
 class Question(BaseModel):

@@ -7,10 +7,11 @@ one page of objectives with their key results.
 from collections.abc import Sequence
 from datetime import date
 from itertools import groupby
-from typing import Any, Protocol
 from uuid import UUID
 
+import asyncpg
 from msgspec import Struct
+from okr_chassis.service import Reader
 from okr_contracts.errors import NotFoundError
 
 from okr_insights.moment import Moment, known
@@ -26,12 +27,6 @@ from okr_insights.read_model import (
 from okr_insights.standing import KEY_RESULT_COLUMNS, Objective, key_result, summarise
 
 
-class Reads(Protocol):
-    """What the queries need of the chassis' reader."""
-
-    async def fetch(self, sql: str, *args: Any) -> Sequence[Any]: ...
-
-
 class Cycle(Struct, frozen=True):
     cycle_id: UUID
     name: str
@@ -45,6 +40,10 @@ class Cursor(Struct, frozen=True):
 
     cycle_id: UUID
     drafted_position: int
+
+    @classmethod
+    def after(cls, last: Objective) -> "Cursor":
+        return cls(last.cycle_id, last.drafted_position)
 
     @classmethod
     def read(cls, keys: Sequence[str]) -> "Cursor":
@@ -76,7 +75,7 @@ def cycle_of_the_day(cycles: Sequence[Cycle], today: date) -> Cycle | None:
 
 
 async def read_board(
-    reads: Reads,
+    reader: Reader,
     organization_id: UUID,
     moment: Moment,
     *,
@@ -91,7 +90,7 @@ async def read_board(
     after the moment shows an empty board, as does a moment before the organisation.
     """
     wanted = after.cycle_id if after else cycle_id
-    frame = await reads.fetch(_frame(moment), organization_id, wanted, unit_id, *moment.arguments)
+    frame = await reader.fetch(_frame(moment), organization_id, wanted, unit_id, *moment.arguments)
     if wanted is not None and not frame[0]["cycle_known"]:
         raise NotFoundError("cycle", wanted)
     if unit_id is not None and not frame[0]["unit_known"]:
@@ -105,7 +104,7 @@ async def read_board(
     name = frame[0]["organization_name"] or ""
     if cycle is None:
         return Board(name)
-    rows = await reads.fetch(
+    rows = await reader.fetch(
         _page(moment),
         organization_id,
         cycle.cycle_id,
@@ -118,7 +117,7 @@ async def read_board(
     return Board(name, cycle, tuple(_objective(list(group), moment) for _, group in grouped))
 
 
-def _objective(rows: Sequence[Any], moment: Moment) -> Objective:
+def _objective(rows: Sequence[asyncpg.Record], moment: Moment) -> Objective:
     """An objective from its rows, one for each key result, or one without any."""
     first = rows[0]
     key_results = tuple(key_result(row, moment.at) for row in rows if row["key_result_id"] is not None)

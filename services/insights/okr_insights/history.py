@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
+import asyncpg
 from msgspec import Struct
+from okr_chassis.service import Reader
 from okr_contracts.errors import NotFoundError
 from okr_eventstore.model import Position, shard_of
 from okr_eventstore.projection import Projection
 from okr_rules.progress import progress
 
-from okr_insights.board import Reads
 from okr_insights.moment import Moment, known
 from okr_insights.read_model import CheckInRow, KeyResultRow, ObjectiveRow, check_ins, goals
 from okr_insights.standing import KEY_RESULT_COLUMNS, KeyResult, key_result
@@ -83,15 +83,15 @@ class History(Struct, frozen=True):
 
 
 async def read_history(
-    reads: Reads, organization_id: UUID, key_result_id: UUID, moment: Moment, *, after: Cursor | None, limit: int
+    reader: Reader, organization_id: UUID, key_result_id: UUID, moment: Moment, *, after: Cursor | None, limit: int
 ) -> History:
     """The next `limit` entries. A key result that was not known at the moment is not found."""
-    found = await reads.fetch(_key_result(moment), organization_id, key_result_id, *moment.arguments)
+    found = await reader.fetch(_key_result(moment), organization_id, key_result_id, *moment.arguments)
     if not found:
         raise NotFoundError("key result", key_result_id)
     shard = shard_of(organization_id)
     start = after or Cursor(moment.as_of or END_OF_TIME, NEWEST_RANK, position=0)
-    rows = await reads.fetch(
+    rows = await reader.fetch(
         _ENTRIES,
         organization_id,
         key_result_id,
@@ -105,7 +105,7 @@ async def read_history(
     return History(key_result(found[0], moment.at), tuple(_entry(row, shard) for row in rows))
 
 
-def _entry(row: Any, shard: int) -> Entry:
+def _entry(row: asyncpg.Record, shard: int) -> Entry:
     value, start, target = row["value"], row["start_then"], row["target_then"]
     return Entry(
         kind=row["kind"],
@@ -147,9 +147,10 @@ def _key_result(moment: Moment) -> str:
 
 
 def _epoch(projection: Projection) -> str:
-    """SQL of the epoch in which insights last heard the service; $8 is the shard."""
-    return f"""coalesce((SELECT c.epoch FROM checkpoint c
-                          WHERE c.consumer = '{projection.name}' AND c.source = '{projection.source}'
+    """SQL of the epoch in which the live tables of a projection last heard their service; $8 is the shard."""
+    return f"""coalesce((SELECT c.epoch FROM projection p
+                           JOIN checkpoint c ON c.consumer = p.name || '@' || p.generation
+                          WHERE p.name = '{projection.name}' AND c.source = '{projection.source}'
                             AND c.shard = $8), 1)"""
 
 

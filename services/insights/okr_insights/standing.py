@@ -3,10 +3,10 @@
 Nothing here is stored, because it changes while nothing happens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from msgspec import Struct
@@ -58,7 +58,13 @@ class Objective(Struct, frozen=True):
     summary: Summary
 
 
-def key_result(record: Mapping[str, Any], now: datetime) -> KeyResult:
+class Columns(Protocol):
+    """A row as SQL answers it."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+def key_result(record: Columns, now: datetime) -> KeyResult:
     """A key result from the columns of KEY_RESULT_COLUMNS, judged at `now`.
 
     Its time begins with its cycle, unless it starts later.

@@ -16,6 +16,7 @@ import asyncpg
 import grpc
 import structlog
 import uvloop
+from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_server
 from okr_contracts.registry import EVENTS, SCHEMA_VERSIONS, UPCASTERS
 from okr_eventstore.codec import Codec
 from okr_eventstore.database import Database
@@ -34,6 +35,7 @@ from okr_chassis.clock import Clock, system_clock
 from okr_chassis.commands import Execute
 from okr_chassis.data_directory import claim, keep_secret
 from okr_chassis.issuer import DevelopmentIssuer, InternalIssuer
+from okr_chassis.log_api import EventLogService
 from okr_chassis.pages import Pages
 from okr_chassis.peers import Peers
 from okr_chassis.postgres import check_durability
@@ -158,6 +160,7 @@ class Platform:
         # call still answer, then the server waits for its running calls.
         for running in self.services.values():
             server.add(running.service.servicers)
+        server.add([(add_EventLogServiceServicer_to_server, EventLogService(self.logs, self.leaving))])
         stack.push_async_callback(server.stop)
         stack.push_async_callback(self._stop_tasks)
         stack.callback(self.leaving.set)

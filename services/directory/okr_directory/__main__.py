@@ -4,6 +4,7 @@ from pathlib import Path
 from uuid import UUID
 
 from okr.directory.v1.directory_pb2_grpc import add_DirectoryServiceServicer_to_server
+from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
 
 from okr_directory.api import DirectoryService
@@ -22,3 +23,7 @@ def build(host: Host) -> Service:
     identities = Identities(host.database, registered)
     api = DirectoryService(host.execute, host.reader, host.pages, identities)
     return Service(NAME, [(add_DirectoryServiceServicer_to_server, api)], subscriptions)
+
+
+if __name__ == "__main__":
+    run(NAME, build, MIGRATIONS)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from okr.goals.v1.goals_pb2_grpc import add_GoalsServiceServicer_to_server
+from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
 
 from okr_goals.acquaintances import Acquaintances
@@ -18,3 +19,7 @@ def build(host: Host) -> Service:
     acquaintances = Acquaintances(host.reader, host.peers)
     api = GoalsService(host.execute, host.reader, host.pages, host.log, acquaintances)
     return Service(NAME, [(add_GoalsServiceServicer_to_server, api)], subscriptions)
+
+
+if __name__ == "__main__":
+    run(NAME, build, MIGRATIONS)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from okr.insights.v1.insights_pb2_grpc import add_InsightsServiceServicer_to_server
+from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
 
 from okr_insights.api import InsightsService
@@ -19,3 +20,7 @@ def build(host: Host) -> Service:
         servicers=[(add_InsightsServiceServicer_to_server, api)],
         subscriptions=list(subscriptions),
     )
+
+
+if __name__ == "__main__":
+    run(NAME, build, MIGRATIONS)

@@ -5,7 +5,7 @@ which all its plants' streams add to and which is therefore an exact commutative
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace as replaced
 from datetime import UTC, date, datetime, timedelta
@@ -45,7 +45,7 @@ class Tagged(Struct, frozen=True):
 
 
 class Thinned(Struct, frozen=True):
-    """What the fold below cannot digest while `patience` is out."""
+    """What Choosy may choke on."""
 
     branches: int
 
@@ -125,16 +125,20 @@ def project(rows: Rows, event: RecordedEvent) -> None:
 plants = Projection("plants", "garden", (PlantRow, WateringRow, GardenRow), project)
 
 
+EVERYTHING = 2**63
+
+
 class Choosy:
-    """A fold that cannot digest negative thinnings, until it is cured."""
+    """A fold that cannot digest negative thinnings behind `digests_up_to`, a position."""
 
     def __init__(self) -> None:
-        self.cured = False
+        self.digests_up_to = 0
         self.projection = replaced(plants, project=self.project)
 
     def project(self, rows: Rows, event: RecordedEvent) -> None:
-        if isinstance(event.data, Thinned) and event.data.branches < 0 and not self.cured:
-            raise CannotDigestError(f"{event.stream_id} lost {-event.data.branches} branches")
+        match event.data:
+            case Thinned(branches) if branches < 0 and event.position > self.digests_up_to:
+                raise CannotDigestError(f"{event.stream_id} lost {-branches} branches")
         project(rows, event)
 
 
@@ -209,5 +213,4 @@ def planted(name: str = "fern") -> Planted:
     return Planted(name, date(2026, 5, 1))
 
 
-Make = Callable[[], Struct]
 SHARD = shard_of(GARDEN)

@@ -167,7 +167,7 @@ async def test_a_batch_of_many_shards_and_tables_is_one_statement(garden: Garden
         await catch_up(runner, garden)
 
     assert runner.counters.batches == 1
-    assert sum(statement.startswith("WITH") for statement in statements) == 1
+    assert sum(statement.startswith("WITH moving") for statement in statements) == 1
     assert sum(statement.startswith("SELECT t.") for statement in statements) == 2, "plant and garden, no more"
 
 

@@ -99,7 +99,10 @@ class Window:
 
 
 class Applier:
-    """Applies contiguous batches of one consumer. Knows its checkpoints and parked streams, once `read`."""
+    """Applies contiguous batches of one consumer. Knows its checkpoints and parked streams, once `read`.
+
+    With `halts` it refuses to go on when it has parked too many streams lately.
+    """
 
     def __init__(
         self,
@@ -110,6 +113,7 @@ class Applier:
         counters: Counters | None = None,
         transient: Transient = lambda _: False,
         monotonic: Callable[[], float] = time.monotonic,
+        halts: bool = True,
     ) -> None:
         self.ledger = ledger
         self.counters = counters or Counters()
@@ -118,6 +122,7 @@ class Applier:
         self._projection = projection
         self._react = react
         self._transient = transient
+        self._halts = halts
         self._seen = Window(monotonic)
         self._poisoned = Window(monotonic)
 
@@ -184,7 +189,7 @@ class Applier:
         )
         self._poisoned.add([(event.organization_id, event.stream_id)])
         poisoned, seen = len(self._poisoned), len(self._seen)
-        if poisoned > max(HALT_FLOOR, HALT_SHARE * seen):
+        if self._halts and poisoned > max(HALT_FLOOR, HALT_SHARE * seen):
             raise HaltedError(
                 f"{poisoned} of the {seen} streams seen in the last minutes were parked, the last one "
                 f"{event.stream_id} for {type(error).__name__}: {error}; that is a fault of the consumer: "
@@ -212,7 +217,7 @@ class Applier:
                     fine.append(event)
         self._seen.add((event.organization_id, event.stream_id) for event in fine)
 
-        rows = await self._digest(connection, fine)
+        rows = await digest(connection, self.ledger, fine, self._projection, self._react)
         moves = [
             Move(batch.shard, self.checkpoints[batch.shard], batch.epoch, batch.events[-1].position)
             for batch in batches
@@ -233,18 +238,26 @@ class Applier:
         self.counters.parked_events += len(aside)
         self.counters.parked_streams += len(freshly)
 
-    async def _digest(self, connection: Connection, events: Sequence[RecordedEvent]) -> FoldedRows | None:
-        if not events:
-            return None
-        if self._react is not None:
-            await self._react(events)
-        if self._projection is None:
-            return None
 
-        async def load(kind: type[Row], keys: Sequence[Key]) -> list[Row]:
-            return await self.ledger.load(connection, kind, keys)
+async def digest(
+    connection: Connection,
+    ledger: Ledger,
+    events: Sequence[RecordedEvent],
+    projection: Projection | None,
+    react: React | None,
+) -> FoldedRows | None:
+    """React to events, or fold them into rows that are still to be written."""
+    if not events:
+        return None
+    if react is not None:
+        await react(events)
+    if projection is None:
+        return None
 
-        return await fold_batch(self._projection, events, load)
+    async def load(kind: type[Row], keys: Sequence[Key]) -> list[Row]:
+        return await ledger.load(connection, kind, keys)
+
+    return await fold_batch(projection, events, load)
 
 
 def newer(event: RecordedEvent) -> str:

@@ -13,10 +13,21 @@ import msgspec
 from msgspec.structs import astuple
 
 from okr_eventstore.database import Connection
+from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.folding import FoldedRows, Key
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Row
-from okr_eventstore.tables import LAST, STAMPS, Generation, Table, names, quoted, table_of, tables_of
+from okr_eventstore.tables import (
+    LAST,
+    STAMPS,
+    Generation,
+    Table,
+    live_generation,
+    names,
+    quoted,
+    table_of,
+    tables_of,
+)
 
 Stream = tuple[UUID, str]
 """An organisation and a stream of it."""
@@ -35,6 +46,19 @@ class Checkpoint(NamedTuple):
     epoch: int
     position: int
     revision: int
+
+
+async def open_ledger(connection: Connection, name: str, source: str, projection: Projection | None) -> "Ledger":
+    """A consumer's ledger as it is now: for a projection, over the generation that is live.
+
+    Raises StoreUnavailableError while that generation is not what this release's fold makes.
+    """
+    if projection is None:
+        return Ledger(name, source)
+    generation = await live_generation(connection, projection.name)
+    if generation is None or not generation.fits(projection):
+        raise StoreUnavailableError(f"{projection.name} must be rebuilt: its version or its rows' shape changed")
+    return Ledger(generation.consumer, source, projection=projection, generation=generation)
 
 
 class Move(NamedTuple):

@@ -18,13 +18,12 @@ from uuid import UUID
 import asyncpg
 
 from okr_eventstore.applying import Applier, Counters, HaltedError, SupersededError, Transient, chunks, may_pass
-from okr_eventstore.checkpoints import Ledger
+from okr_eventstore.checkpoints import open_ledger
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.model import RecordedEvent, ShardBatch
 from okr_eventstore.projection import Projection, React
 from okr_eventstore.source import EventSource
-from okr_eventstore.tables import live_generation
 
 FETCH_SECONDS = 5.0
 """How long a fetch waits for events before the runner looks around: for new assignments, for its end."""
@@ -59,6 +58,8 @@ class Subscription:
     def __post_init__(self) -> None:
         if (self.projection is None) == (self.react is None):
             raise ValueError(f"{self.name}: a subscription feeds a projection or a reaction, one of the two")
+        if "@" in self.name:
+            raise ValueError(f"{self.name}: an @ parts a projection from its generation, so no name has one")
         if self.projection is not None and self.projection.source != self.to:
             raise ValueError(f"{self.name}: listens to {self.to}, its projection to {self.projection.source}")
 
@@ -209,7 +210,7 @@ class Runner:
         """Learn everything from the database, as after a start: generation, checkpoints, parked streams."""
         connection = await self._connected()
         applier = Applier(
-            await self._ledger(connection),
+            await open_ledger(connection, self.name, self.source.service, self.subscription.projection),
             projection=self.subscription.projection,
             react=self.subscription.react,
             counters=self.counters,
@@ -223,15 +224,6 @@ class Runner:
         self._applier, self._assigned = applier, assigned
         self.reason = ""
         self._release()
-
-    async def _ledger(self, connection: "asyncpg.Connection[asyncpg.Record]") -> Ledger:
-        projection = self.subscription.projection
-        if projection is None:
-            return Ledger(self.subscription.name, self.source.service)
-        generation = await live_generation(connection, projection.name)
-        if generation is None or not generation.fits(projection):
-            raise StoreUnavailableError(f"{projection.name} must be rebuilt: its version or its rows' shape changed")
-        return Ledger(generation.consumer, self.source.service, projection=projection, generation=generation)
 
     async def _step(self) -> None:
         await self._reassign()

@@ -225,6 +225,9 @@ async def ensure(database: Database, projections: Iterable[Projection]) -> list[
     A projection whose version or shape changed keeps its old tables, readable, until the rebuild switches.
     """
     stale = []
+    projections = list(projections)
+    if odd := [projection.name for projection in projections if "@" in projection.name]:
+        raise ValueError(f"{odd}: an @ parts a projection from its generation, so no name has one")
     async with database.transaction() as connection:
         # One at a time: two processes of a service may start together.
         await connection.execute("LOCK TABLE projection IN SHARE ROW EXCLUSIVE MODE")

@@ -1,0 +1,521 @@
+"""Building rows anew from the log: beside the live ones and then in their place, or only to compare.
+
+A rebuild folds one shard after the other in memory and fills the next generation of tables by COPY,
+catches up with the live one, and takes its place in one transaction. Readers see the old rows until
+that instant; the old generation stays, so that going back is as quick. Nothing here reacts to
+events: no command is sent and nobody is notified by a rebuild.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import asyncpg
+from msgspec.structs import astuple
+
+from okr_eventstore.applying import HALT_FLOOR, Applier, may_pass
+from okr_eventstore.checkpoints import Ledger, Stream
+from okr_eventstore.database import Connection, Database
+from okr_eventstore.errors import StoreError, StoreUnavailableError
+from okr_eventstore.folding import FoldedRows
+from okr_eventstore.model import Head, Position, RecordedEvent, ShardBatch
+from okr_eventstore.projection import Projection
+from okr_eventstore.tables import (
+    Digest,
+    Generation,
+    copy_columns,
+    create_generation,
+    digest_of,
+    drop_generation,
+    index_generation,
+    live_generation,
+    shape_of,
+    show_generation,
+    tables_of,
+)
+
+PAGE_EVENTS = 2000
+"""Events read at once; the next page is on its way while one is folded."""
+COPY_VERSIONS = 20_000
+"""Versions of rows held before they are copied to the history. Only a shard's rows themselves stay in memory."""
+BATCH_EVENTS = 1000
+"""Events in one ordinary batch of the catch-up."""
+FREEZE_EVENTS = 2000
+"""How far behind the live rows the new ones may be when writers are stopped for the switch."""
+CATCH_UP_ROUNDS = 100
+"""After so many rounds the switch is made however far behind: the writers are faster than the catch-up."""
+
+Progress = Callable[[int, int], None]
+"""Told how many events are done, and how many there are in all."""
+
+log = logging.getLogger(__name__)
+
+
+class LogReader(Protocol):
+    """The part of an EventSource that a rebuild needs."""
+
+    async def heads(self) -> dict[int, Head]: ...
+
+    async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]: ...
+
+
+class RebuildError(StoreError):
+    """A rebuild that cannot begin, or has nothing to go back to; the live rows are as they were."""
+
+
+class TableVerdict(NamedTuple):
+    table: str
+    live: Digest
+    fresh: Digest
+
+
+class Verdict(NamedTuple):
+    """What a comparison found. `heads` is up to where both sides had been folded."""
+
+    projection: str
+    equal: bool
+    events: int
+    heads: list[Position]
+    tables: list[TableVerdict]
+    problem: str = ""
+    """Why the log could not be folded to its end, if so."""
+
+
+class Rebuilt(NamedTuple):
+    """What a rebuild made. `equal` is None where a changed version or shape makes the rows differ anyway."""
+
+    projection: str
+    generation: int
+    equal: bool | None
+    events: int
+    rows: int
+    tables: list[TableVerdict]
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Progress for nobody."""
+
+
+# --- rebuild -----------------------------------------------------------------------------------------
+
+
+async def rebuild(
+    projection: Projection, database: Database, reader: LogReader, progress: Progress = _silent
+) -> Rebuilt:
+    """Build a projection anew beside the live rows, then switch. The live rows are untouched until then.
+
+    Raises RebuildError when one is under way, or when the fold chokes on streams that the live one digested.
+    """
+    connection = await database.connect()
+    try:
+        if not await connection.fetchval(
+            "SELECT pg_try_advisory_lock($1::int, hashtext($2))", *_lock_of(database, projection)
+        ):
+            raise RebuildError(f"{projection.name} is being rebuilt already; wait for that to end")
+        return await _Rebuild(projection, database, reader, progress, connection).run()
+    finally:
+        await connection.close(timeout=5)  # gives the lock back too
+
+
+class _Rebuild:
+    def __init__(
+        self,
+        projection: Projection,
+        database: Database,
+        reader: LogReader,
+        progress: Progress,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+    ) -> None:
+        self._projection = projection
+        self._database = database
+        self._reader = reader
+        self._progress = progress
+        self._connection = connection
+
+    async def run(self) -> Rebuilt:
+        live = await _existing(self._connection, self._projection)
+        fresh = await self._prepare(live)
+        ledger = Ledger(
+            fresh.consumer, self._projection.source, projection=self._projection, generation=fresh, live=False
+        )
+        applier = Applier(ledger, projection=self._projection, halts=False)
+        goals = await self._goals(live)
+        await self._fill(fresh, goals)
+        await index_generation(self._connection, self._projection, fresh)
+        await applier.read(self._connection, goals)
+        for _ in range(CATCH_UP_ROUNDS):
+            goals = await self._goals(live)
+            behind = await self._behind(applier, goals)
+            await self._catch_up(applier, goals)
+            if behind <= FREEZE_EVENTS:
+                break
+        await self._refuse_worse(live, applier)
+        return await self._switch(live, fresh, applier)
+
+    async def _prepare(self, live: Generation) -> Generation:
+        """The next generation, empty; what an attempt before left behind goes first."""
+        async with self._connection.transaction():
+            rows = await self._connection.fetch(
+                "SELECT generation, filled FROM projection_generation WHERE name = $1", live.name
+            )
+            number = max(row["generation"] for row in rows) + 1
+            for row in rows:
+                if not row["filled"]:
+                    await drop_generation(self._connection, live.name, row["generation"])
+            fresh = Generation(live.name, number, self._projection.version, shape_of(self._projection))
+            await create_generation(self._connection, self._projection, fresh, filled=False)
+        return fresh
+
+    async def _goals(self, live: Generation) -> dict[int, Head]:
+        """How far to go: as far as the live rows where they can be compared, to the log's heads else."""
+        heads = await self._reader.heads()
+        if not live.fits(self._projection):
+            return heads
+        reached = await _checkpoints(self._connection, live.consumer, self._projection.source)
+        if any(head.epoch != reached[shard].epoch for shard, head in heads.items() if shard in reached):
+            return heads  # the log was restored from a backup: the live rows may know of events that are gone
+        return reached
+
+    async def _fill(self, fresh: Generation, goals: Mapping[int, Head]) -> None:
+        """Fold and copy shard after shard."""
+        done, total = 0, sum(goal.position for goal in goals.values())
+        self._progress(0, total)
+        for shard, goal in sorted(goals.items()):
+            before = done
+
+            def report(events: int, before: int = before) -> None:
+                self._progress(before + events, total)
+
+            filler = _Filler(
+                self._projection,
+                self._connection,
+                {t.name: (t.live(fresh.number), t.past(fresh.number)) for t in tables_of(self._projection)},
+            )
+            try:
+                async with self._connection.transaction():
+                    await filler.fill(self._reader, shard, goal.position, {}, report)
+                    await self._connection.execute(
+                        "INSERT INTO checkpoint (consumer, source, shard, epoch, position) VALUES ($1, $2, $3, $4, $5)",
+                        fresh.consumer,
+                        self._projection.source,
+                        shard,
+                        goal.epoch,
+                        goal.position,
+                    )
+            except Exception as error:
+                if may_pass(error, lambda _: False):
+                    raise
+                # The catch-up goes through this shard in ordinary batches and parks what cannot be digested.
+                log.warning("%s: shard %s cannot be folded in one go: %s", self._projection.name, shard, error)
+            done += goal.position
+        self._progress(total, total)
+
+    async def _behind(self, applier: Applier, goals: Mapping[int, Head]) -> int:
+        unread = goals.keys() - applier.checkpoints.keys()
+        if unread:
+            await applier.read(self._connection, unread)
+        return sum(max(0, goal.position - applier.checkpoints[shard].position) for shard, goal in goals.items())
+
+    async def _catch_up(self, applier: Applier, goals: Mapping[int, Head]) -> None:
+        """Go to the goals in ordinary batches."""
+        await self._behind(applier, goals)
+        for shard, goal in sorted(goals.items()):
+            after = applier.checkpoints[shard].position
+            if after >= goal.position:
+                continue
+            async with contextlib.aclosing(_pages(self._reader, shard, after, goal.position, BATCH_EVENTS)) as pages:
+                async for page in pages:
+                    await applier.apply(self._connection, [ShardBatch(shard, goal.epoch, page)])
+
+    async def _refuse_worse(self, live: Generation, applier: Applier) -> None:
+        """A fold that chokes on streams which the live one digests is a bug, and must not go live."""
+        known = await _first_parked(self._connection, live.consumer, self._projection.source)
+        newly = [s for shard, streams in applier.parked.items() for s in streams if s not in known.get(shard, {})]
+        if len(newly) > HALT_FLOOR:
+            raise RebuildError(
+                f"{live.name}: {len(newly)} streams that are not parked now could not be digested, among them "
+                f"{newly[0][1]}; the live rows stay, see `parked` for consumer {applier.ledger.consumer}"
+            )
+
+    async def _switch(self, live: Generation, fresh: Generation, applier: Applier) -> Rebuilt:
+        """Stop the live generation's writers, draw level, take its place; compare what stood there level."""
+        async with self._database.transaction() as frozen:
+            found = await frozen.fetchrow(
+                "SELECT name, generation, version, shape FROM projection WHERE name = $1 FOR UPDATE", live.name
+            )
+            if found is None or Generation(*found) != live:
+                raise RebuildError(f"{live.name}: another generation went live meanwhile; rebuild once more")
+            goals = await self._goals(live)
+            await self._catch_up(applier, goals)
+            reached = await _checkpoints(frozen, live.consumer, self._projection.source)
+            level = live.fits(self._projection) and reached == {
+                shard: Head(at.epoch, at.position) for shard, at in applier.checkpoints.items() if at.position
+            }
+            # Both sides as they are now, to be compared when the writers are no longer held up by it.
+            snapshot = self._connection.transaction(isolation="repeatable_read", readonly=True)
+            await snapshot.start()
+            await self._connection.fetchval("SELECT 1 FROM projection LIMIT 1")
+            await frozen.execute(
+                "UPDATE projection_generation SET filled = true WHERE (name, generation) = ($1, $2)",
+                fresh.name,
+                fresh.number,
+            )
+            await show_generation(frozen, fresh)
+        try:
+            tables = await self._compare(live, fresh) if level else []
+            rows = sum(verdict.fresh.rows for verdict in tables if not verdict.table.endswith("_history"))
+            if not level:
+                digests = [await digest_of(self._connection, t.live(fresh.number)) for t in tables_of(self._projection)]
+                rows = sum(digest.rows for digest in digests)
+        finally:
+            await snapshot.rollback()
+        await self._drop_older(live, fresh)
+        equal = all(verdict.live == verdict.fresh for verdict in tables) if level else None
+        events = sum(at.position for at in applier.checkpoints.values())
+        log.info("%s is read from generation %s now, %s rows of %s events", live.name, fresh.number, rows, events)
+        return Rebuilt(live.name, fresh.number, equal, events, rows, tables)
+
+    async def _compare(self, live: Generation, fresh: Generation) -> list[TableVerdict]:
+        verdicts = []
+        for table in tables_of(self._projection):
+            pairs = [(table.name, table.live)]
+            if table.history:
+                pairs.append((f"{table.name}_history", table.past))
+            for name, of in pairs:
+                old = await digest_of(self._connection, of(live.number))
+                new = await digest_of(self._connection, of(fresh.number))
+                verdicts.append(TableVerdict(name, old, new))
+        return verdicts
+
+    async def _drop_older(self, live: Generation, fresh: Generation) -> None:
+        """Keep the new one and the one before it."""
+        async with self._connection.transaction():
+            rows = await self._connection.fetch(
+                "SELECT generation FROM projection_generation WHERE name = $1 AND generation <> ALL ($2::int[])",
+                live.name,
+                [live.number, fresh.number],
+            )
+            for row in rows:
+                await drop_generation(self._connection, live.name, row["generation"])
+
+
+async def rollback(projection: Projection, database: Database) -> Generation:
+    """Go back to the generation before the last rebuild, at once. Its runner catches up from where it stood.
+
+    Raises RebuildError when there is none. Call it again to come back.
+    """
+    async with database.transaction() as connection:
+        current = await connection.fetchval(
+            "SELECT generation FROM projection WHERE name = $1 FOR UPDATE", projection.name
+        )
+        found = await connection.fetchrow(
+            """SELECT name, generation, version, shape FROM projection_generation
+                WHERE name = $1 AND filled AND generation <> $2 ORDER BY generation DESC LIMIT 1""",
+            projection.name,
+            current,
+        )
+        if found is None:
+            raise RebuildError(f"{projection.name} has no earlier generation to go back to")
+        generation = Generation(*found)
+        await show_generation(connection, generation)
+        return generation
+
+
+# --- verify ------------------------------------------------------------------------------------------
+
+
+async def verify(
+    projection: Projection, database: Database, reader: LogReader, progress: Progress = _silent
+) -> Verdict:
+    """Fold the log afresh exactly as far as the live rows have come, and compare the digests of both.
+
+    Live rows go on changing meanwhile; what is compared is what they were at one instant. Streams
+    parked then are left out from their first parked event on, as they are in the live rows.
+    """
+    connection = await database.connect()
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            live = await _existing(connection, projection)
+            if not live.fits(projection):
+                raise RebuildError(f"{projection.name} must be rebuilt: its version or its rows' shape changed")
+            reached = await _checkpoints(connection, live.consumer, projection.source)
+            parked = await _first_parked(connection, live.consumer, projection.source)
+            old = {}
+            for table in tables_of(projection):
+                old[table.name] = await digest_of(connection, table.live(live.number))
+                if table.history:
+                    old[f"{table.name}_history"] = await digest_of(connection, table.past(live.number))
+        problem = await _fold_to_scratch(projection, connection, reader, reached, parked, progress)
+        verdicts = []
+        for table in tables_of(projection):
+            verdicts.append(
+                TableVerdict(table.name, old[table.name], await digest_of(connection, f"{table.name}_fresh"))
+            )
+            if table.history:
+                name = f"{table.name}_history"
+                verdicts.append(
+                    TableVerdict(name, old[name], await digest_of(connection, f"{table.name}_fresh_history"))
+                )
+    finally:
+        await connection.close(timeout=5)  # and with it the scratch tables, which are temporary
+    return Verdict(
+        projection.name,
+        not problem and all(verdict.live == verdict.fresh for verdict in verdicts),
+        sum(head.position for head in reached.values()),
+        [Position(projection.source, shard, *head) for shard, head in sorted(reached.items())],
+        verdicts,
+        problem,
+    )
+
+
+async def _fold_to_scratch(
+    projection: Projection,
+    connection: Connection,
+    reader: LogReader,
+    reached: Mapping[int, Head],
+    parked: Mapping[int, Mapping[Stream, int]],
+    progress: Progress,
+) -> str:
+    """Fill temporary tables from the log. Answers what went wrong, nothing if all went well."""
+    for table in tables_of(projection):
+        for statement in table.create(f"{table.name}_fresh", f"{table.name}_fresh_history", temporary=True):
+            await connection.execute(statement)
+    scratch = {t.name: (f"{t.name}_fresh", f"{t.name}_fresh_history") for t in tables_of(projection)}
+    done, total = 0, sum(head.position for head in reached.values())
+    progress(0, total)
+    for shard, head in sorted(reached.items()):
+        before = done
+
+        def report(events: int, before: int = before) -> None:
+            progress(before + events, total)
+
+        try:
+            async with connection.transaction():
+                filler = _Filler(projection, connection, scratch)
+                await filler.fill(reader, shard, head.position, parked.get(shard, {}), report)
+        except Exception as error:
+            if may_pass(error, lambda _: False):
+                raise
+            return f"{projection.source}:{shard}: {type(error).__name__}: {error}"
+        done += head.position
+    progress(total, total)
+    return ""
+
+
+# --- folding a shard into tables ---------------------------------------------------------------------
+
+
+class _Filler:
+    """Folds a shard from nothing and copies what comes of it into `targets`: table → (live, history)."""
+
+    def __init__(self, projection: Projection, connection: Connection, targets: Mapping[str, tuple[str, str]]) -> None:
+        self._projection = projection
+        self._connection = connection
+        self._targets = targets
+        self._tables = tables_of(projection)
+        self._rows = FoldedRows(projection.rows, complete=True)
+
+    async def fill(
+        self,
+        reader: LogReader,
+        shard: int,
+        up_to: int,
+        parked: Mapping[Stream, int],
+        report: Callable[[int], None],
+    ) -> None:
+        """Raises what the fold raises, and what PostgreSQL says to rows it cannot take."""
+        async with contextlib.aclosing(_pages(reader, shard, 0, up_to, PAGE_EVENTS)) as pages:
+            async for page in pages:
+                events = [event for event in page if not _is_parked(event, parked)] if parked else page
+                error = self._rows.fold(self._projection.project, events)
+                if error is not None:
+                    raise error
+                await self._copy_versions(COPY_VERSIONS)
+                report(page[-1].position)
+        await self._copy_versions(0)
+        for table in self._tables:
+            columns, _ = copy_columns(table)
+            records = [
+                (*table.values(row), stamp.position, stamp.recorded_at, stamp.stream_version)
+                for row, stamp in self._rows.kept[table.kind].final()
+            ]
+            await self._copy(self._targets[table.name][0], columns, records)
+
+    async def _copy_versions(self, at_least: int) -> None:
+        for table in self._tables:
+            kept = self._rows.kept[table.kind]
+            if not kept.versions or len(kept.versions) < at_least:
+                continue
+            _, columns = copy_columns(table)
+            records = [(*table.values(row), *astuple(stamp)) for row, stamp in kept.versions]
+            kept.versions = []
+            await self._copy(self._targets[table.name][1], columns, records)
+
+    async def _copy(self, name: str, columns: Sequence[str], records: list[tuple[object, ...]]) -> None:
+        if records:
+            await self._connection.copy_records_to_table(name, records=records, columns=columns)
+
+
+async def _pages(
+    reader: LogReader, shard: int, after: int, up_to: int, size: int
+) -> AsyncGenerator[Sequence[RecordedEvent], None]:
+    """A shard's events `after` < position ≤ `up_to`, page by page, the next one fetched meanwhile."""
+
+    async def read(start: int) -> Sequence[RecordedEvent]:
+        end = min(up_to, start + size)
+        events = await reader.backfill(shard, start, end)
+        if len(events) != end - start or events[-1].position != end:
+            raise StoreUnavailableError(f"{shard}: positions {start + 1} to {end} asked, {len(events)} events answered")
+        return events
+
+    coming: asyncio.Task[Sequence[RecordedEvent]] | None = None
+    try:
+        for start in range(after, up_to, size):
+            page = await (coming or asyncio.create_task(read(start)))
+            coming = asyncio.create_task(read(start + size)) if start + size < up_to else None
+            yield page
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+
+def _is_parked(event: RecordedEvent, parked: Mapping[Stream, int]) -> bool:
+    first = parked.get((event.organization_id, event.stream_id))
+    return first is not None and event.position >= first
+
+
+async def _existing(connection: Connection, projection: Projection) -> Generation:
+    generation = await live_generation(connection, projection.name)
+    if generation is None:
+        raise RebuildError(f"{projection.name} has no tables yet; start its service once")
+    return generation
+
+
+async def _checkpoints(connection: Connection, consumer: str, source: str) -> dict[int, Head]:
+    rows = await connection.fetch(
+        "SELECT shard, epoch, position FROM checkpoint WHERE consumer = $1 AND source = $2 AND position > 0",
+        consumer,
+        source,
+    )
+    return {row["shard"]: Head(row["epoch"], row["position"]) for row in rows}
+
+
+async def _first_parked(connection: Connection, consumer: str, source: str) -> dict[int, dict[Stream, int]]:
+    rows = await connection.fetch(
+        """SELECT shard, organization_id, stream_id, min(position) FROM parked
+            WHERE consumer = $1 AND source = $2 GROUP BY 1, 2, 3""",
+        consumer,
+        source,
+    )
+    found: dict[int, dict[Stream, int]] = {}
+    for shard, organization_id, stream_id, position in rows:
+        found.setdefault(shard, {})[organization_id, stream_id] = position
+    return found
+
+
+def _lock_of(database: Database, projection: Projection) -> tuple[int, str]:
+    """An advisory lock's two halves: one for rebuilds as such, one for this projection of this schema."""
+    return 0x4F4B52, f"{database.schema}.{projection.name}"

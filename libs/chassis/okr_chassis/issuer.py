@@ -34,7 +34,7 @@ class DevelopmentIssuer:
     """
 
     def __init__(self, data_dir: Path, *, audience: str = "okr", env: str | None = None) -> None:
-        if (env or os.environ.get("OKR_ENV")) == "production":
+        if "production" in (env, os.environ.get("OKR_ENV")):
             raise UnsafeSettingError(
                 "the development issuer does not run in production; set OKR_ISSUER and OKR_ISSUER_KEYS to those of "
                 "your identity provider"

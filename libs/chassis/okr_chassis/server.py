@@ -19,9 +19,14 @@ from okr_chassis.startup import PortInUseError, StartupError
 GRACE_SECONDS = 10.0
 """How long running calls may take to finish once the server stops."""
 
+METADATA_BYTES = 64 * 1024
+"""A token that is too large should be refused as one, not as headers that are."""
+
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.so_reuseport", 0),  # else a second server would quietly share our port
     ("grpc.max_receive_message_length", LARGE_REQUEST_BYTES + 64 * 1024),  # the gate refuses with a reason first
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES),
     ("grpc.max_connection_age_ms", 30 * 60 * 1000),  # gRPC adds jitter; load spreads over replicas
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

@@ -68,9 +68,7 @@ class InsightsService(insights_pb2_grpc.InsightsServiceServicer):
             after=board.Cursor.read(page.after) if page.after else None,
             limit=page.limit,
         )
-        objectives, token = page.cut(
-            found.objectives, lambda last: board.Cursor(last.cycle_id, last.drafted_position).written()
-        )
+        objectives, token = page.cut(found.objectives, lambda last: board.Cursor.behind(last).written())
         cycle = found.cycle
         return pb.GetBoardResponse(
             organization_name=found.organization_name,
@@ -97,7 +95,7 @@ class InsightsService(insights_pb2_grpc.InsightsServiceServicer):
             after=history.Cursor.read(page.after) if page.after else None,
             limit=page.limit,
         )
-        entries, token = page.cut(found.entries, lambda last: last.cursor.written())
+        entries, token = page.cut(found.entries, lambda last: history.Cursor.behind(last).written())
         return pb.GetKeyResultHistoryResponse(
             key_result=key_result_message(found.key_result),
             entries=[entry_message(entry) for entry in entries],

@@ -42,7 +42,7 @@ class Cursor(Struct, frozen=True):
     drafted_position: int
 
     @classmethod
-    def after(cls, last: Objective) -> "Cursor":
+    def behind(cls, last: Objective) -> "Cursor":
         return cls(last.cycle_id, last.drafted_position)
 
     @classmethod

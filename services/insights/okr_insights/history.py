@@ -52,10 +52,6 @@ class Entry(Struct, frozen=True):
     champion_id: UUID | None
     role: str
 
-    @property
-    def cursor(self) -> "Cursor":
-        return Cursor(self.recorded_at, RANKS[self.position.service], self.position.position)
-
 
 class Cursor(Struct, frozen=True):
     """The place of an entry in a history; the next page begins after the last one's."""
@@ -63,6 +59,10 @@ class Cursor(Struct, frozen=True):
     recorded_at: datetime
     rank: int
     position: int
+
+    @classmethod
+    def behind(cls, last: Entry) -> "Cursor":
+        return cls(last.recorded_at, RANKS[last.position.service], last.position.position)
 
     @classmethod
     def read(cls, keys: Sequence[str]) -> "Cursor":

@@ -1,5 +1,6 @@
 """The gRPC side of goals: cycles, objectives, key results, champions, and imports of whole spreadsheets."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -140,6 +141,23 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         if head is not None and head.position:
             await self._reader.caught_up([str(Position(self._log.service, shard, head.epoch, head.position))])
 
+    async def _certain(
+        self,
+        find: Callable[[Reader, UUID, UUID], Awaitable[asyncpg.Record | None]],
+        identifier: UUID,
+        settled: Callable[[asyncpg.Record], bool] = lambda _: True,
+    ) -> asyncpg.Record | None:
+        """One row, looked for again when the first look may have come too early.
+
+        Services ask on behalf of commands that follow right behind a draft or an activation, and have
+        no position of it to wait for: "unknown" and "not open" must therefore be true, not merely old.
+        """
+        row = await find(self._reader, caller().organization_id, identifier)
+        if row is None or not settled(row):
+            await self._all_heard()
+            row = await find(self._reader, caller().organization_id, identifier)
+        return row
+
     async def _require_own_key_result(self, key_result_id: UUID, objective_id: UUID) -> None:
         """A key result belongs to one objective, whose stream alone cannot tell that another one has its id."""
         row = await read_model.key_result(self._reader, caller().organization_id, key_result_id)
@@ -151,7 +169,7 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
     async def GetCycle(self, request: pb.GetCycleRequest, context: Context) -> pb.GetCycleResponse:
         cycle_id = id_of(request, "cycle_id")
         await self._reader.caught_up(request.min_positions)
-        row = await read_model.cycle(self._reader, caller().organization_id, cycle_id)
+        row = await self._certain(read_model.cycle, cycle_id)
         if row is None:
             raise NotFoundError("cycle", cycle_id)
         return pb.GetCycleResponse(cycle=cycle_message(row))
@@ -167,7 +185,7 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
     async def GetObjective(self, request: pb.GetObjectiveRequest, context: Context) -> pb.GetObjectiveResponse:
         objective_id = id_of(request, "objective_id")
         await self._reader.caught_up(request.min_positions)
-        row = await read_model.objective(self._reader, caller().organization_id, objective_id)
+        row = await self._certain(read_model.objective, objective_id)
         if row is None:
             raise NotFoundError("objective", objective_id)
         return pb.GetObjectiveResponse(objective=(await self._with_key_results([row]))[0])
@@ -185,7 +203,7 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
     async def GetKeyResult(self, request: pb.GetKeyResultRequest, context: Context) -> pb.GetKeyResultResponse:
         key_result_id = id_of(request, "key_result_id")
         await self._reader.caught_up(request.min_positions)
-        row = await read_model.key_result(self._reader, caller().organization_id, key_result_id)
+        row = await self._certain(read_model.key_result, key_result_id, lambda row: bool(row["open"]))
         if row is None:
             raise NotFoundError("key result", key_result_id)
         return pb.GetKeyResultResponse(key_result=key_result_message(row))

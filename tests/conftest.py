@@ -1,6 +1,7 @@
 """One real PostgreSQL for the whole run; a fresh schema for every test that asks for one."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -42,11 +43,17 @@ async def database(postgres_dsn: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def fresh_dsn(postgres_dsn: str) -> AsyncIterator[str]:
     """An empty database of its own, for tests that run whole services with their usual schema names."""
+    async with fresh_database(postgres_dsn) as dsn:
+        yield dsn
+
+
+@asynccontextmanager
+async def fresh_database(dsn: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex}"
-    connection = await asyncpg.connect(postgres_dsn)
+    connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(f'CREATE DATABASE "{name}"')
-        yield _with_database(postgres_dsn, name)
+        yield urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
         await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
     finally:
         await connection.close()
@@ -58,8 +65,3 @@ async def drop_schema(dsn: str, schema: str) -> None:
         await connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
     finally:
         await connection.close()
-
-
-def _with_database(dsn: str, name: str) -> str:
-
-    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))

@@ -155,7 +155,7 @@ def calls_about(
     place: Town, desk: Desk, objective_id: str, key_result_id: str, cycle_id: str, unit_id: str
 ) -> list[tuple[grpc.StatusCode, Callable[[], Awaitable[Any]]]]:
     """One call of each kind about the given ids."""
-    goals, person, fresh = desk.goals, new_id(), new_id()
+    goals, person = desk.goals, new_id()
     champion = goals_pb2.Champion(person_id=person, role=goals_pb2.CHAMPION_ROLE_ACCOUNTABLE)
     return [
         (NOT_FOUND, lambda: goals.GetCycle(goals_pb2.GetCycleRequest(cycle_id=cycle_id))),

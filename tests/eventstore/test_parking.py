@@ -66,6 +66,8 @@ async def test_a_healed_stream_has_the_rows_of_a_rebuild(garden: Garden, databas
 
         choosy.digests_up_to = EVERYTHING
         assert await retry_parked(subscribed(choosy), database, garden.source()) == (1, 0)
+        verdict = await verify(choosy.projection, database, garden.source())
+        assert verdict.equal, verdict
         await garden.append("fern", watered(1))
         await catch_up(runner, garden)
 

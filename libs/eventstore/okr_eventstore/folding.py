@@ -8,7 +8,7 @@ in the same rows.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Generic
+from typing import Any, Generic, NoReturn
 
 from msgspec import Struct
 
@@ -67,27 +67,26 @@ class FoldedRows(Rows):
         self._stamp: Stamp | None = None
 
     def find(self, kind: type[RowT], *key: Any) -> RowT | None:
-        kept: Kept[RowT] = self._of(kind)
+        kept: Kept[RowT] = self.kept[kind] if kind in self.kept else self._refuse(kind)
         row = kept.current.get(key)
-        if row is not None or kept.complete:
-            return row
-        if key not in kept.loaded:
-            self._check_organization(kind, key)
-            kept.missing.add(key)
-            return None
-        return kept.loaded[key]
+        return row if row is not None or kept.complete else self._find_loaded(kept, key)
 
     def get(self, kind: type[RowT], *key: Any) -> RowT:
-        row = self.find(kind, *key)
+        # The same as find, written out: a rebuild comes here once an event.
+        kept: Kept[RowT] = self.kept[kind] if kind in self.kept else self._refuse(kind)
+        row = kept.current.get(key)
+        if row is None and not kept.complete:
+            row = self._find_loaded(kept, key)
         return kind(*key) if row is None else row
 
     def put(self, row: Row) -> None:
-        kept = self._of(type(row))
+        kind = type(row)
+        kept = self.kept[kind] if kind in self.kept else self._refuse(kind)
         key = kept.key_of(row)
         event = self._event
         assert event is not None, "rows are put by a fold, and a fold has an event"
-        if key[0] is not event.organization_id:
-            self._check_organization(type(row), key)
+        if key[0] != event.organization_id:
+            self._refuse_stranger(kind, key[0])
         stamp = self._stamp
         if stamp is None:
             stamp = self._stamp = Stamp(
@@ -130,20 +129,26 @@ class FoldedRows(Rows):
         for kept in self.kept.values():
             kept.restart()
 
-    def _of(self, kind: type[RowT]) -> Kept[RowT]:
-        try:
-            return self.kept[kind]
-        except KeyError:
-            raise TypeError(f"{kind.__name__} is not among the rows of this projection; add it to `rows`") from None
-
-    def _check_organization(self, kind: type[Row], key: Key) -> None:
-        """Shards are folded and loaded one by one, so a row of another organisation would be half a row."""
+    def _find_loaded(self, kept: Kept[RowT], key: Key) -> RowT | None:
+        """What was there before the batch; noted as missing where nobody has looked yet."""
+        if key in kept.loaded:
+            return kept.loaded[key]
         assert self._event is not None, "rows are asked for by a fold, and a fold has an event"
         if key[0] != self._event.organization_id:
-            raise ValueError(
-                f"{kind.__name__} of organisation {key[0]} asked for by an event of {self._event.organization_id}; "
-                "a row belongs to the organisation of its events"
-            )
+            self._refuse_stranger(kept.kind, key[0])
+        kept.missing.add(key)
+        return None
+
+    def _refuse(self, kind: type[Row]) -> NoReturn:
+        raise TypeError(f"{kind.__name__} is not among the rows of this projection; add it to `rows`")
+
+    def _refuse_stranger(self, kind: type[Row], organization_id: object) -> NoReturn:
+        """Shards are folded and loaded one by one, so a row of another organisation would be half a row."""
+        assert self._event is not None, "rows are asked for by a fold, and a fold has an event"
+        raise ValueError(
+            f"{kind.__name__} of organisation {organization_id} asked for by an event of "
+            f"{self._event.organization_id}; a row belongs to the organisation of its events"
+        )
 
     @staticmethod
     def _amend(kept: Kept[Any], key: Key, row: Row) -> None:

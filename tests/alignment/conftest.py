@@ -1,0 +1,3 @@
+from tests.checkins.conftest import firm, town
+
+__all__ = ["firm", "town"]

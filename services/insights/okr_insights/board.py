@@ -14,7 +14,7 @@ from msgspec import Struct
 from okr_chassis.service import Reader
 from okr_contracts.errors import NotFoundError
 
-from okr_insights.moment import Moment, known
+from okr_insights.moment import Moment, known, known_at
 from okr_insights.read_model import (
     AlignmentRow,
     CheckInRow,
@@ -145,7 +145,7 @@ def _frame(moment: Moment) -> str:
                EXISTS (SELECT FROM unit u WHERE u.organization_id = $1 AND u.unit_id = $3) AS unit_known,
                cycle.cycle_id, cycle.name, cycle.starts_on, cycle.ends_on, cycle.state
           FROM (SELECT $1::uuid AS organization_id) AS caller
-          LEFT JOIN {known(OrganizationRow, as_of)} ON organization_key.organization_id = caller.organization_id
+          LEFT JOIN {known_at(OrganizationRow, as_of, organization_id="$1")} ON true
           LEFT JOIN {known(CycleRow, as_of)} ON cycle_key.organization_id = caller.organization_id
                                             AND cycle.starts_on IS NOT NULL
                                             AND ($2::uuid IS NULL OR cycle_key.cycle_id = $2)"""
@@ -157,6 +157,8 @@ def _page(moment: Moment) -> str:
     The tree of units is that of the moment, and is only walked when a unit is named.
     """
     as_of = "$6" if moment.as_of else None
+    same_objective = {"organization_id": "$1", "objective_id": "page.objective_id"}
+    same_key_result = {"organization_id": "$1", "key_result_id": "key_result.key_result_id"}
     return f"""
         WITH RECURSIVE tree AS (
             SELECT unit.unit_id, unit.parent_unit_id FROM {known(UnitRow, as_of)}
@@ -176,13 +178,12 @@ def _page(moment: Moment) -> str:
         )
         SELECT page.*, unit.name AS unit_name, alignment.parent_objective_id, {KEY_RESULT_COLUMNS}
           FROM page
-          LEFT JOIN {known(UnitRow, as_of)} ON unit_key.organization_id = $1 AND unit_key.unit_id = page.unit_id
-          LEFT JOIN {known(AlignmentRow, as_of)} ON alignment_key.organization_id = $1
-                                                AND alignment_key.cycle_id = page.cycle_id
-                                                AND alignment_key.objective_id = page.objective_id
-          LEFT JOIN {known(KeyResultRow, as_of)} ON key_result_key.organization_id = $1
-                                                AND key_result_key.objective_id = page.objective_id
-                                                AND key_result.target IS NOT NULL
-          LEFT JOIN {known(CheckInRow, as_of)} ON check_in_key.organization_id = $1
-                                              AND check_in_key.key_result_id = key_result_key.key_result_id
+          LEFT JOIN {known_at(UnitRow, as_of, organization_id="$1", unit_id="page.unit_id")} ON true
+          LEFT JOIN {known_at(AlignmentRow, as_of, **same_objective, cycle_id="page.cycle_id")} ON true
+          LEFT JOIN LATERAL (
+              SELECT key_result.* FROM {known(KeyResultRow, as_of)}
+               WHERE key_result_key.organization_id = $1 AND key_result_key.objective_id = page.objective_id
+              OFFSET 0  -- keeps it a descent for each objective, as LIMIT does for the others
+          ) AS key_result ON key_result.target IS NOT NULL
+          LEFT JOIN {known_at(CheckInRow, as_of, **same_key_result)} ON true
          ORDER BY page.drafted_position, key_result.defined_position"""

@@ -13,7 +13,7 @@ from okr_eventstore.model import Position, shard_of
 from okr_eventstore.projection import Projection
 from okr_rules.progress import progress
 
-from okr_insights.moment import Moment, known
+from okr_insights.moment import Moment, known, known_at
 from okr_insights.read_model import CheckInRow, KeyResultRow, ObjectiveRow, check_ins, goals
 from okr_insights.standing import KEY_RESULT_COLUMNS, KeyResult, key_result
 
@@ -134,13 +134,12 @@ def _entry(row: asyncpg.Record, shard: int) -> Entry:
 def _key_result(moment: Moment) -> str:
     """$1 organisation, $2 key result, then the moment. Should two objectives use one id, the older one has it."""
     as_of = "$3" if moment.as_of else None
+    its_objective = {"organization_id": "$1", "objective_id": "key_result.objective_id"}
     return f"""
         SELECT objective.cycle_starts_on, key_result.objective_id, {KEY_RESULT_COLUMNS}
           FROM {known(KeyResultRow, as_of)}
-          LEFT JOIN {known(ObjectiveRow, as_of)} ON objective_key.organization_id = $1
-                                                AND objective_key.objective_id = key_result_key.objective_id
-          LEFT JOIN {known(CheckInRow, as_of)} ON check_in_key.organization_id = $1
-                                              AND check_in_key.key_result_id = key_result_key.key_result_id
+          LEFT JOIN {known_at(ObjectiveRow, as_of, **its_objective)} ON true
+          LEFT JOIN {known_at(CheckInRow, as_of, organization_id="$1", key_result_id="$2")} ON true
          WHERE key_result_key.organization_id = $1 AND key_result_key.key_result_id = $2
            AND key_result.target IS NOT NULL
          ORDER BY key_result.defined_position LIMIT 1"""

@@ -38,9 +38,23 @@ def known(row: type[Row], as_of: str | None) -> str:
     live = f"{table} AS {table}_key"
     if as_of is None:
         return f"({live} CROSS JOIN LATERAL (SELECT {table}_key.*) AS {table})"
-    same_key = " AND ".join(f"past.{column} = {table}_key.{column}" for column in row.__key__)
+    key = {column: f"{table}_key.{column}" for column in row.__key__}
+    return f"({live} CROSS JOIN {known_at(row, as_of, **key)})"
+
+
+def known_at(row: type[Row], as_of: str | None, **key: str) -> str:
+    """SQL of a LATERAL item with the one row that has this whole `key` (column → SQL), if it was known.
+
+    LIMIT makes it a descent into the key's index for each row it is joined to, whatever the planner
+    believes of tables that were filled a moment ago and have no statistics yet.
+    """
+    if key.keys() != set(row.__key__):
+        raise ValueError(f"{row.__table__} has the key {row.__key__}, asked for {sorted(key)}")
+    table = row.__table__
+    same_key = " AND ".join(f"found.{column} = {value}" for column, value in key.items())
+    if as_of is None:
+        return f"LATERAL (SELECT found.* FROM {table} AS found WHERE {same_key} LIMIT 1) AS {table}"
     return (
-        f"({live} CROSS JOIN LATERAL (SELECT past.* FROM {table}_history AS past"
-        f" WHERE {same_key} AND past.recorded_at <= {as_of}"
-        f" ORDER BY past.recorded_at DESC, past.position DESC LIMIT 1) AS {table})"
+        f"LATERAL (SELECT found.* FROM {table}_history AS found WHERE {same_key} AND found.recorded_at <= {as_of}"
+        f" ORDER BY found.recorded_at DESC, found.position DESC LIMIT 1) AS {table}"
     )

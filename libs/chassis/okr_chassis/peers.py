@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 
-from grpc import aio
+from grpc import StatusCode, aio
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
@@ -14,6 +14,14 @@ from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from okr_chassis.auth import caller
 from okr_chassis.channels import connect
 from okr_chassis.issuer import InternalIssuer
+
+WAITED_OUT = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.ABORTED})
+"""What reactions wait out when a peer answers so: it is away, it is slow, it lost a race."""
+
+
+def may_answer_later(error: BaseException) -> bool:
+    """Whether a reaction should wait for a peer rather than call its event poison."""
+    return isinstance(error, aio.AioRpcError) and error.code() in WAITED_OUT
 
 
 class Peers:

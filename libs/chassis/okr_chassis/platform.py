@@ -7,16 +7,15 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import asyncpg
-import grpc
 import structlog
 import uvloop
 from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_server
+from okr.operations.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
 from okr_contracts.registry import EVENTS, SCHEMA_VERSIONS, UPCASTERS
 from okr_eventstore.codec import Codec
 from okr_eventstore.database import Database
@@ -26,7 +25,8 @@ from okr_eventstore.log import EventLog
 from okr_eventstore.migrate import LOG_MIGRATIONS, MigrationError, migrate
 from okr_eventstore.model import Head
 from okr_eventstore.postgres_source import PostgresSource
-from okr_eventstore.runner import Runner, Subscription
+from okr_eventstore.rebuild import RebuildError, rebuild
+from okr_eventstore.runner import Runner
 from okr_eventstore.tables import ensure
 
 from okr_chassis import logs
@@ -36,11 +36,12 @@ from okr_chassis.commands import Execute
 from okr_chassis.data_directory import claim, keep_secret
 from okr_chassis.issuer import DevelopmentIssuer, InternalIssuer
 from okr_chassis.log_api import EventLogService
+from okr_chassis.operations_api import OperationsService
 from okr_chassis.pages import Pages
-from okr_chassis.peers import Peers
+from okr_chassis.peers import Peers, may_answer_later
 from okr_chassis.postgres import check_durability
 from okr_chassis.server import RpcServer
-from okr_chassis.service import Build, Host, Reader, Service, ServiceModule
+from okr_chassis.service import Build, Host, Reader, Running, ServiceModule
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError, UnsafeSettingError
 
@@ -49,23 +50,14 @@ log = structlog.get_logger(__name__)
 JOB_PAUSE_SECONDS = 1.0
 """Before a job that failed is started again."""
 IDLE_SECONDS = 60.0
-WAITED_OUT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED})
-"""What reactions wait out when a peer answers so: it is away, it is slow, it lost a race."""
+REPORTED_EVENTS = 10_000
+"""A rebuild of fewer events is over before anybody reads of it."""
 
 Starting = Callable[[str], None]
 
 
 class IdleError(Exception):
     """The platform did not come to rest: a consumer halted, or events keep causing events."""
-
-
-@dataclass
-class Running:
-    """One service of this process, at work."""
-
-    service: Service
-    host: Host
-    runners: list[Runner] = field(default_factory=list)
 
 
 class Platform:
@@ -128,7 +120,9 @@ class Platform:
         async with AsyncExitStack() as stack:
             try:
                 await self._start(stack)
-            except (StoreUnavailableError, asyncpg.PostgresError, MigrationError) as error:
+            except (MigrationError, RebuildError) as error:
+                raise StartupError(str(error)) from error
+            except (StoreUnavailableError, asyncpg.PostgresError, OSError) as error:
                 raise StartupError(f"PostgreSQL cannot be used: {error}; see DATABASE_URL") from error
             self._stack = stack.pop_all()
 
@@ -161,6 +155,7 @@ class Platform:
         for running in self.services.values():
             server.add(running.service.servicers)
         server.add([(add_EventLogServiceServicer_to_server, EventLogService(self.logs, self.leaving))])
+        server.add([(add_OperationsServiceServicer_to_server, OperationsService(self.settings, self.services))])
         stack.push_async_callback(server.stop)
         stack.push_async_callback(self._stop_tasks)
         stack.callback(self.leaving.set)
@@ -228,17 +223,30 @@ class Platform:
         subscriptions = running.service.subscriptions
         projections = [each.projection for each in subscriptions if each.projection is not None]
         for projection in await ensure(running.host.database, projections):
-            raise StartupError(f"{running.service.name}.{projection.name} changed since its tables were filled")
+            self._say(f"rebuilding {running.service.name}.{projection.name}: its shape or its meaning changed")
+            reader = await self._source(stack, projection.source)
+            await rebuild(projection, running.host.database, reader, self._report(projection.name))
         for subscription in subscriptions:
-            running.runners.append(await self._runner(stack, running, subscription))
+            source = await self._source(stack, subscription.to)
+            running.runners.append(Runner(subscription, running.host.database, source, transient=may_answer_later))
         running.host.reader.feed(running.runners)
 
-    async def _runner(self, stack: AsyncExitStack, running: Running, subscription: Subscription) -> Runner:
-        log_database = await self._open(stack, subscription.to)
-        source = PostgresSource(
-            subscription.to, log_database, codec_of(subscription.to), log=self.logs.get(subscription.to)
-        )
-        return Runner(subscription, running.host.database, source, transient=may_answer_later)
+    async def _source(self, stack: AsyncExitStack, service: str) -> PostgresSource:
+        """The log of a service, whoever runs it: woken by calls where it is ours, by NOTIFY else."""
+        return PostgresSource(service, await self._open(stack, service), codec_of(service), log=self.logs.get(service))
+
+    def _report(self, name: str) -> Callable[[int, int], None]:
+        """Say how a rebuild goes on, each tenth of it."""
+        said = -1
+
+        def report(done: int, total: int) -> None:
+            nonlocal said
+            tenth = 10 * done // total if total else 10
+            if tenth > said and total >= REPORTED_EVENTS:
+                said = tenth
+                self._say(f"rebuilding {name}: {done} of {total} events")
+
+        return report
 
     # --- tasks -----------------------------------------------------------------------------------
 
@@ -298,11 +306,6 @@ class Platform:
 def codec_of(service: str) -> Codec:
     """Reads and writes the events of one service."""
     return Codec(EVENTS[service], SCHEMA_VERSIONS, UPCASTERS)
-
-
-def may_answer_later(error: BaseException) -> bool:
-    """Whether a reaction should wait for a peer rather than call its event poison."""
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() in WAITED_OUT
 
 
 def page_secret(settings: Settings) -> bytes:

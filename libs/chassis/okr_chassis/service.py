@@ -143,6 +143,15 @@ class Host:
         return self.executor
 
 
+@dataclass
+class Running:
+    """One service of this process, at work."""
+
+    service: Service
+    host: Host
+    runners: list[Runner] = field(default_factory=list)
+
+
 class Build(Protocol):
     def __call__(self, host: Host) -> Service: ...
 

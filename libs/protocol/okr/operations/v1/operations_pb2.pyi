@@ -52,8 +52,11 @@ class VerifyResponse(_message.Message):
         EVENTS_FIELD_NUMBER: _builtins.int
         HEADS_FIELD_NUMBER: _builtins.int
         TABLES_FIELD_NUMBER: _builtins.int
+        PROBLEM_FIELD_NUMBER: _builtins.int
         equal: _builtins.bool
         events: _builtins.int
+        problem: _builtins.str
+        """why the log could not be folded to its end; empty: it could"""
         @_builtins.property
         def heads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
             """position tokens up to which both sides were folded"""
@@ -67,10 +70,11 @@ class VerifyResponse(_message.Message):
             events: _builtins.int = ...,
             heads: _abc.Iterable[_builtins.str] | None = ...,
             tables: _abc.Iterable[Global___TableDigest] | None = ...,
+            problem: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["equal", b"equal", "events", b"events", "heads", b"heads", "tables", b"tables"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["equal", b"equal", "events", b"events", "heads", b"heads", "problem", b"problem", "tables", b"tables"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

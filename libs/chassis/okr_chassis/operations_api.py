@@ -1,0 +1,200 @@
+"""For those who run the platform: compare, rebuild, look after consumers and what they set aside."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import structlog
+from grpc import aio
+from okr.operations.v1 import operations_pb2 as pb
+from okr.operations.v1 import operations_pb2_grpc
+from okr_contracts.errors import DomainError, InvalidInputError, Violation
+from okr_eventstore.database import Database
+from okr_eventstore.parking import list_parked, retry_parked
+from okr_eventstore.projection import Projection
+from okr_eventstore.rebuild import Progress, RebuildError, TableVerdict, rebuild, verify
+from okr_eventstore.source import EventSource
+
+from okr_chassis.peers import may_answer_later
+from okr_chassis.service import Running
+from okr_chassis.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+Context = aio.ServicerContext[Any, Any]
+Result = TypeVar("Result")
+
+
+class OperationsService(operations_pb2_grpc.OperationsServiceServicer):
+    """Works on the services of this process. The gate lets operators in and nobody else."""
+
+    def __init__(self, settings: Settings, services: Mapping[str, Running]) -> None:
+        self._settings = settings
+        self._services = services
+
+    async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifyResponse]:
+        for each in self._projections(request.service):
+            name = each.projection.name
+            comparison = _Reported(partial(verify, each.projection, each.database, each.reader))
+            async for done, total in comparison.progress():
+                yield pb.VerifyResponse(service=each.service, projection=name, events_done=done, events_total=total)
+            found = await comparison.result()
+            if not found.equal:
+                log.error("a read model differs from its log", service=each.service, projection=name, verdict=found)
+            yield pb.VerifyResponse(
+                service=each.service,
+                projection=name,
+                events_done=found.events,
+                events_total=found.events,
+                verdict=pb.VerifyResponse.Verdict(
+                    equal=found.equal,
+                    events=found.events,
+                    heads=[str(position) for position in found.heads],
+                    tables=[_table(table) for table in found.tables],
+                    problem=found.problem,
+                ),
+            )
+
+    async def Rebuild(self, request: pb.RebuildRequest, context: Context) -> AsyncIterator[pb.RebuildResponse]:
+        if not request.service:
+            raise InvalidInputError([Violation("service", "is required", "REQUIRED")])
+        for each in self._projections(request.service):
+            name = each.projection.name
+            rebuilding = _Reported(partial(rebuild, each.projection, each.database, each.reader))
+            async for done, total in rebuilding.progress():
+                yield pb.RebuildResponse(projection=name, events_done=done, events_total=total)
+            built = await rebuilding.result()
+            yield pb.RebuildResponse(
+                projection=name,
+                events_done=built.events,
+                events_total=built.events,
+                switched=True,
+                equal=built.equal is not False,  # None: nothing stood level to be compared with
+                rows=built.rows,
+            )
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        answer = pb.GetStatusResponse(version=version("okr-platform"), environment=self._settings.env)
+        for name, running in self._services.items():
+            if not answer.postgres_version:
+                answer.postgres_version = await running.host.database.fetchval("SHOW server_version")
+            for runner in running.runners:
+                answer.consumers.append(
+                    pb.GetStatusResponse.ConsumerStatus(
+                        service=name,
+                        consumer=runner.name,
+                        source=runner.subscription.to,
+                        lag_events=await runner.lag(),
+                        parked_streams=runner.parked_streams,
+                        halted=runner.halted,
+                        gaps=runner.counters.gaps,
+                        duplicates=runner.counters.duplicates,
+                    )
+                )
+            if running.host.log is not None:
+                heads = await running.host.log.heads()
+                events = sum(head.position for head in heads.values())
+                answer.logs.append(pb.GetStatusResponse.LogStatus(service=name, events=events, shards_used=len(heads)))
+        return answer
+
+    async def ListParked(self, request: pb.ListParkedRequest, context: Context) -> pb.ListParkedResponse:
+        answer = pb.ListParkedResponse()
+        for name, running in self._asked(request.service):
+            for stream in await list_parked(running.host.database):
+                answer.streams.append(
+                    pb.ListParkedResponse.ParkedStream(
+                        service=name,
+                        consumer=stream.consumer,
+                        source=stream.source,
+                        organization_id=str(stream.organization_id),
+                        stream_id=stream.stream_id,
+                        first_position=stream.first_position,
+                        events=stream.events,
+                        attempts=stream.attempts,
+                        error=stream.error,
+                    )
+                )
+        return answer
+
+    async def RetryParked(self, request: pb.RetryParkedRequest, context: Context) -> pb.RetryParkedResponse:
+        answer = pb.RetryParkedResponse()
+        for _, running in self._asked(request.service):
+            for runner in running.runners:
+                retried = await retry_parked(
+                    runner.subscription, running.host.database, runner.source, transient=may_answer_later
+                )
+                answer.healed_streams += retried.healed_streams
+                answer.still_parked_streams += retried.still_parked_streams
+        return answer
+
+    def _asked(self, service: str) -> Iterable[tuple[str, Running]]:
+        """The service that is named, or all."""
+        if not service:
+            return self._services.items()
+        if service not in self._services:
+            message = f"must be one of {', '.join(sorted(self._services))}"
+            raise InvalidInputError([Violation("service", message, "UNKNOWN_SERVICE")])
+        return [(service, self._services[service])]
+
+    def _projections(self, service: str) -> list["_Projected"]:
+        return [
+            _Projected(name, runner.subscription.projection, running.host.database, runner.source)
+            for name, running in self._asked(service)
+            for runner in running.runners
+            if runner.subscription.projection is not None
+        ]
+
+
+class _Projected(NamedTuple):
+    """A projection of a running service, and what it is folded from."""
+
+    service: str
+    projection: Projection
+    database: Database
+    reader: EventSource
+
+
+class _Reported(Generic[Result]):
+    """Work that tells how far it is. Who reads slowly misses steps, never the end."""
+
+    def __init__(self, work: Callable[[Progress], Awaitable[Result]]) -> None:
+        self._latest: tuple[int, int] | None = None
+        self._news = asyncio.Event()
+        self._task = asyncio.ensure_future(work(self._report))
+        self._task.add_done_callback(lambda _: self._news.set())
+
+    def _report(self, done: int, total: int) -> None:
+        self._latest = (done, total)
+        self._news.set()
+
+    async def progress(self) -> AsyncIterator[tuple[int, int]]:
+        """The steps as they come. Whoever stops reading stops the work."""
+        try:
+            while not self._task.done():
+                await self._news.wait()
+                self._news.clear()
+                if self._latest is not None:
+                    latest, self._latest = self._latest, None
+                    yield latest
+        finally:
+            if not self._task.done():
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+
+    async def result(self) -> Result:
+        try:
+            return await self._task
+        except RebuildError as error:
+            raise DomainError("REBUILD_REFUSED", str(error)) from error
+
+
+def _table(verdict: TableVerdict) -> pb.TableDigest:
+    return pb.TableDigest(
+        table=verdict.table,
+        live_rows=verdict.live.rows,
+        fresh_rows=verdict.fresh.rows,
+        live_digest=verdict.live.digest,
+        fresh_digest=verdict.fresh.digest,
+    )

@@ -32,5 +32,8 @@ def depth(parents: Mapping[Node, Node], node: Node) -> int:
 
 def depth_below(parents: Mapping[Node, Node], node: Node) -> int:
     """How many levels there are from `node` down to the lowest that serves it, itself included."""
-    lines = (line_of_sight(parents, each) for each in parents)
-    return max((line.index(node) + 1 for line in lines if node in line), default=1)
+    levels, level, seen = 1, {node}, {node}
+    while level := {child for child, parent in parents.items() if parent in level} - seen:
+        levels += 1
+        seen |= level
+    return levels

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import grpc
 import pytest
+from grpc import aio
 from okr.checkins.v1 import checkins_pb2 as pb
 from okr.common.v1 import common_pb2
 
@@ -320,6 +321,17 @@ async def test_all_that_is_wrong_with_a_request_is_told_at_once(firm: Firm) -> N
     )
     fields = {violation.field for violation in refusal.violations}
     assert fields == {"request_id", "check_in_id", "key_result_id", "value", "confidence", "occurred_at", "etag"}
+
+
+async def test_text_that_is_no_text_is_refused(firm: Firm) -> None:
+    """A lone surrogate cannot be put into a message by our own library, but others may send its bytes."""
+    note = b"\xed\xa0\x80"
+    raw = b"".join((pb.RecordCheckInRequest(request_id=new()).SerializeToString(), b"\x32", bytes([len(note)]), note))
+    call: aio.UnaryUnaryMultiCallable[bytes, bytes] = firm.ana.channel.unary_unary(
+        "/okr.checkins.v1.CheckInsService/RecordCheckIn"
+    )
+    refusal = await refused(call(raw))
+    assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_correction_without_a_reason_is_refused(firm: Firm) -> None:

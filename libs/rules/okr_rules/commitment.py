@@ -1,6 +1,6 @@
 """Start, commit, target, stretch: their order, the proposed promise, and where a value lies among them."""
 
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Literal
 
 from okr_rules.exact import EXACT
@@ -11,6 +11,9 @@ Ambition = Literal["committed", "aspirational"]
 Zone = Literal["below_commit", "commit", "target", "stretch"]
 SMALLEST = Decimal("1E-10")
 """The last place that numbers of the platform have."""
+
+WRITABLE = Context(prec=20, rounding=ROUND_HALF_UP)
+"""As many digits as a number may be entered with: what we propose can be sent back to us."""
 
 OrderFault = Literal["START_EQUALS_TARGET", "COMMIT_BEFORE_START", "COMMIT_BEYOND_TARGET", "STRETCH_BEFORE_TARGET"]
 
@@ -23,12 +26,12 @@ def direction_of(start: Decimal, target: Decimal) -> Direction | None:
 
 
 def default_commit(start: Decimal, target: Decimal, parameters: RuleParameters = DEFAULTS) -> Decimal:
-    """The promise proposed where none is stated: half of the way, with at most ten places.
+    """The promise proposed where none is stated: half of the way, with at most ten places and twenty digits.
 
     Where the way is too short for that, the target itself.
     """
     way = EXACT.multiply(parameters.default_commit_share, EXACT.subtract(target, start))
-    halfway = EXACT.add(start, way).quantize(SMALLEST, context=EXACT)
+    halfway = WRITABLE.plus(EXACT.add(start, way).quantize(SMALLEST, context=EXACT))
     return plain(target if halfway == start else halfway)
 
 

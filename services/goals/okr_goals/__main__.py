@@ -8,6 +8,9 @@ from okr_chassis.service import Host, Service
 
 from okr_goals.acquaintances import Acquaintances
 from okr_goals.api import GoalsService
+from okr_goals.importing.carrier import Carrier
+from okr_goals.importing.reception import Reception
+from okr_goals.importing.world import Observatory
 from okr_goals.subscribers import subscriptions
 
 NAME = "goals"
@@ -17,8 +20,11 @@ MIGRATIONS: Path | None = None
 def build(host: Host) -> Service:
     assert host.log is not None, "goals has events of its own, and so a log"
     acquaintances = Acquaintances(host.reader, host.peers)
-    api = GoalsService(host.execute, host.reader, host.pages, host.log, acquaintances)
-    return Service(NAME, [(add_GoalsServiceServicer_to_server, api)], subscriptions)
+    observatory = Observatory(host.execute, host.reader, host.peers)
+    reception = Reception(host.execute, observatory, host.peers, host.clock)
+    api = GoalsService(host.execute, host.reader, host.pages, host.log, acquaintances, reception)
+    carrier = Carrier(host.execute, host.reader, host.peers)
+    return Service(NAME, [(add_GoalsServiceServicer_to_server, api)], subscriptions(carrier))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from okr_goals.decider.commands import (
 )
 from okr_goals.decider.cycle import ActivateCycle, CloseCycle, Cycle, DraftCycle, cycles
 from okr_goals.decider.objective import objectives
-from okr_goals.messages import cycle_message, key_result_message, objective_message
+from okr_goals.importing.reception import Reception
+from okr_goals.messages import cycle_message, import_message, key_result_message, objective_message
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -55,12 +56,14 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         pages: Pages,
         log: EventLog,
         acquaintances: Acquaintances,
+        reception: Reception,
     ) -> None:
         self._execute = execute
         self._reader = reader
         self._pages = pages
         self._log = log
         self._acquaintances = acquaintances
+        self._reception = reception
 
     # --- cycles ----------------------------------------------------------------------------------
 
@@ -136,10 +139,13 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
 
     async def _all_heard(self) -> None:
         """Wait until the read model knows all that the log knows of the caller's organisation by now."""
+        await self._reader.caught_up(await self._head())
+
+    async def _head(self) -> list[str]:
+        """The last position of the caller's organisation in our own log, if there is any."""
         shard = shard_of(caller().organization_id)
         head = (await self._log.heads()).get(shard)
-        if head is not None and head.position:
-            await self._reader.caught_up([str(Position(self._log.service, shard, head.epoch, head.position))])
+        return [str(Position(self._log.service, shard, *head))] if head is not None and head.position else []
 
     async def _certain(
         self,
@@ -163,6 +169,20 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         row = await read_model.key_result(self._reader, caller().organization_id, key_result_id)
         if row is not None and row["objective_id"] != objective_id:
             raise AlreadyExistsError("key result", key_result_id)
+
+    # --- imports ---------------------------------------------------------------------------------
+
+    async def ImportPlan(self, request: pb.ImportPlanRequest, context: Context) -> pb.ImportPlanResponse:
+        await self._all_heard()
+        return await self._reception.import_plan(request)
+
+    async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:
+        import_id = id_of(request, "import_id")
+        await self._reader.caught_up(request.min_positions)
+        row = await read_model.import_progress(self._reader, caller().organization_id, import_id)
+        if row is None:
+            raise NotFoundError("import", import_id)
+        return import_message(import_id, row, await self._head())
 
     # --- reading ---------------------------------------------------------------------------------
 

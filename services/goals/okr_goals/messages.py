@@ -1,13 +1,18 @@
 """Rows of the read model as messages."""
 
+from collections.abc import Sequence
+from uuid import UUID
+
 import asyncpg
 import msgspec
 from okr.goals.v1 import goals_pb2 as pb
 from okr_chassis.rpc import etag, wire
 
-from okr_goals.read_model import ChampionEntry
+from okr_goals.read_model import ChampionEntry, RefusedRow
 
 _champions = msgspec.json.Decoder(tuple[ChampionEntry, ...])
+_refused = msgspec.json.Decoder(tuple[RefusedRow, ...])
+_positions = msgspec.json.Decoder(tuple[str, ...])
 
 
 def cycle_message(row: asyncpg.Record) -> pb.Cycle:
@@ -57,4 +62,19 @@ def key_result_message(row: asyncpg.Record) -> pb.KeyResult:
             for champion in _champions.decode(row["champions"])
         ],
         open=row["open"],
+    )
+
+
+def import_message(import_id: UUID, row: asyncpg.Record, own: Sequence[str]) -> pb.GetImportResponse:
+    """`own` is how far our own log goes: whoever reads that far sees all that the import did here."""
+    return pb.GetImportResponse(
+        import_id=str(import_id),
+        state=pb.IMPORT_STATE_COMPLETED if row["completed"] else pb.IMPORT_STATE_RUNNING,
+        rows_done=row["rows_done"],
+        rows_total=row["rows_total"],
+        refused=[
+            pb.PlanFault(row=each.row, reason=each.reason, message=each.message)
+            for each in _refused.decode(row["refused"])
+        ],
+        positions=[*_positions.decode(row["positions"]), *own],
     )

@@ -3,10 +3,14 @@
 from okr_eventstore.runner import Subscription
 
 from okr_goals import replica
+from okr_goals.importing.carrier import Carrier
 from okr_goals.read_model import plans
 
-subscriptions = [
-    Subscription("goals.plans", to="goals", projection=plans),
-    Subscription("goals.directory", to="directory", projection=replica.directory),
-    Subscription("goals.check_ins", to="checkins", projection=replica.check_ins),
-]
+
+def subscriptions(carrier: Carrier) -> list[Subscription]:
+    return [
+        Subscription("goals.plans", to="goals", projection=plans),
+        Subscription("goals.directory", to="directory", projection=replica.directory),
+        Subscription("goals.check_ins", to="checkins", projection=replica.check_ins),
+        Subscription("goals.imports", to="goals", react=carrier.react),
+    ]

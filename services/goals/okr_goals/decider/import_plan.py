@@ -45,24 +45,24 @@ ImportCommand: TypeAlias = AcceptImport | RecordApplied
 
 
 class Import(Struct, frozen=True):
-    """`objectives` is None while there is no such import; `applied` are those whose turn is over."""
+    """`accepted` is None while there is no such import; `applied` are the objectives whose turn is over."""
 
-    objectives: int | None = None
+    accepted: ImportAccepted | None = None
     applied: frozenset[UUID] = frozenset()
 
 
 def decide(state: Import, command: ImportCommand) -> list[ImportEvent]:
     match command:
-        case AcceptImport() if state.objectives is not None:
+        case AcceptImport() if state.accepted is not None:
             return []  # the same plan, digit by digit: its id is a digest of it
         case AcceptImport():
             return [command.accepted, *command.objectives]
-        case RecordApplied() if state.objectives is None:
+        case RecordApplied() if state.accepted is None:
             raise NotFoundError("import", command.import_id)
         case RecordApplied() if command.objective_id in state.applied:
             return []
         case RecordApplied():
-            return _record(state, state.objectives, command)
+            return _record(state, state.accepted.objectives, command)
         case _:
             assert_never(command)
 
@@ -70,7 +70,7 @@ def decide(state: Import, command: ImportCommand) -> list[ImportEvent]:
 def evolve(state: Import, event: ImportEvent) -> Import:
     match event:
         case ImportAccepted():
-            return Import(objectives=event.objectives)
+            return Import(accepted=event)
         case ImportObjectiveApplied():
             return replace(state, applied=state.applied | {event.objective_id})
         case ImportObjectivePlanned() | ImportRowRefused() | ImportCompleted():

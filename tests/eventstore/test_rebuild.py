@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from msgspec.structs import replace
+from okr_eventstore import runner as runner_module
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.checkpoints import Move, open_ledger
 from okr_eventstore.database import Database
@@ -189,10 +190,23 @@ async def test_going_back_is_at_once_and_catches_up(garden: Garden, database: Da
         while runner.consumer != "plants@1":
             await runner.caught_up(SHARD, EVERYTHING, 0.01)
         await catch_up(runner, garden)
+        assert runner.counters.zombies == 2, "once for the rebuild, once for the way back"
 
         assert await table(database, "plant") == await table(database, "plant_g1")
         assert (await verify(plants, database, garden.source())).equal
         assert (await rollback(plants, database)).number == 2
+
+
+async def test_a_runner_without_events_notices_that_another_generation_went_live(
+    garden: Garden, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "FETCH_SECONDS", 0.05)
+    async with running(garden.runner()) as runner:
+        await tend(garden)
+        await catch_up(runner, garden)
+        await rebuild(plants, database, garden.source())
+        while runner.consumer != "plants@2":
+            await runner.caught_up(SHARD, EVERYTHING, 0.01)
 
 
 async def test_there_is_nothing_to_go_back_to_before_the_first_rebuild(garden: Garden, database: Database) -> None:

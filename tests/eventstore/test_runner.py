@@ -332,6 +332,9 @@ async def test_shards_handed_over_begin_at_their_checkpoint(garden: Garden, data
     async with running(garden.runner()) as first:
         await catch_up(first, garden)
     async with running(garden.runner(source=source)) as second:
+        while second.consumer is None:
+            await second.caught_up(SHARD, 1, 0.01)
+        assert await second.caught_up(SHARD, 1, 0.01), "the shard is another's, whose checkpoint says so"
         Handed.mine = frozenset({SHARD})
         await source.seek(SHARD + 1, 0)  # wakes it, as a rebalance would
         await garden.append("fern", watered(2))
@@ -340,6 +343,7 @@ async def test_shards_handed_over_begin_at_their_checkpoint(garden: Garden, data
     assert second.counters.events == 1
     assert await database.fetchval("SELECT litres FROM plant") == 3
     assert set(second.checkpoints) == {SHARD}
+    assert not await second.caught_up(SHARD + 1, 1, 0.01)
 
 
 async def test_a_runner_ends_cleanly_when_cancelled(garden: Garden) -> None:

@@ -98,10 +98,32 @@ class Window:
         self._previous, self._current, self._since = self._current if lately else set(), set(), now
 
 
+class Recent:
+    """Which streams a consumer saw and which it parked lately. It outlives the appliers of a runner."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._seen = Window(monotonic)
+        self._parked = Window(monotonic)
+
+    def saw(self, streams: Iterable[Stream]) -> None:
+        self._seen.add(streams)
+
+    def parked(self, stream: Stream, error: Exception) -> None:
+        """Raises HaltedError when that was one stream too many."""
+        self._parked.add([stream])
+        parked, seen = len(self._parked), len(self._seen)
+        if parked > max(HALT_FLOOR, HALT_SHARE * seen):
+            raise HaltedError(
+                f"{parked} of the {seen} streams seen in the last minutes were parked, the last one {stream[1]} "
+                f"for {type(error).__name__}: {error}; that is a fault of the consumer: "
+                "mend it, then retry the parked streams"
+            )
+
+
 class Applier:
     """Applies contiguous batches of one consumer. Knows its checkpoints and parked streams, once `read`.
 
-    With `halts` it refuses to go on when it has parked too many streams lately.
+    With `recent` it refuses to go on when it has parked too many streams lately.
     """
 
     def __init__(
@@ -112,8 +134,7 @@ class Applier:
         react: React | None = None,
         counters: Counters | None = None,
         transient: Transient = lambda _: False,
-        monotonic: Callable[[], float] = time.monotonic,
-        halts: bool = True,
+        recent: Recent | None = None,
     ) -> None:
         self.ledger = ledger
         self.counters = counters or Counters()
@@ -122,9 +143,7 @@ class Applier:
         self._projection = projection
         self._react = react
         self._transient = transient
-        self._halts = halts
-        self._seen = Window(monotonic)
-        self._poisoned = Window(monotonic)
+        self._recent = recent
 
     async def read(self, connection: Connection, shards: Iterable[int]) -> None:
         """Learn where the consumer stands in `shards`.
@@ -187,14 +206,8 @@ class Applier:
             event.type,
             exc_info=error,
         )
-        self._poisoned.add([(event.organization_id, event.stream_id)])
-        poisoned, seen = len(self._poisoned), len(self._seen)
-        if self._halts and poisoned > max(HALT_FLOOR, HALT_SHARE * seen):
-            raise HaltedError(
-                f"{poisoned} of the {seen} streams seen in the last minutes were parked, the last one "
-                f"{event.stream_id} for {type(error).__name__}: {error}; that is a fault of the consumer: "
-                "mend it, then retry the parked streams"
-            )
+        if self._recent is not None:
+            self._recent.parked((event.organization_id, event.stream_id), error)
 
     async def _write(self, connection: Connection, batches: Sequence[ShardBatch], poison: str | None = None) -> None:
         """One batch, one statement. `poison` is why its only event is to be parked rather than applied."""
@@ -215,8 +228,8 @@ class Applier:
                     unknown += 1
                 else:
                     fine.append(event)
-        self._seen.add((event.organization_id, event.stream_id) for event in fine)
-
+        if self._recent is not None:
+            self._recent.saw((event.organization_id, event.stream_id) for event in fine)
         rows = await digest(connection, self.ledger, fine, self._projection, self._react)
         moves = [
             Move(batch.shard, self.checkpoints[batch.shard], batch.epoch, batch.events[-1].position)

@@ -140,7 +140,7 @@ class _Rebuild:
         ledger = Ledger(
             fresh.consumer, self._projection.source, projection=self._projection, generation=fresh, live=False
         )
-        applier = Applier(ledger, projection=self._projection, halts=False)
+        applier = Applier(ledger, projection=self._projection)
         goals = await self._goals(live)
         await self._fill(fresh, goals)
         await index_generation(self._connection, self._projection, fresh)

@@ -17,13 +17,14 @@ from uuid import UUID
 
 import asyncpg
 
-from okr_eventstore.applying import Applier, Counters, HaltedError, SupersededError, Transient, chunks, may_pass
+from okr_eventstore.applying import Applier, Counters, HaltedError, Recent, SupersededError, Transient, chunks, may_pass
 from okr_eventstore.checkpoints import open_ledger
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.model import RecordedEvent, ShardBatch
 from okr_eventstore.projection import Projection, React
 from okr_eventstore.source import EventSource
+from okr_eventstore.tables import live_generation
 
 FETCH_SECONDS = 5.0
 """How long a fetch waits for events before the runner looks around: for new assignments, for its end."""
@@ -86,7 +87,7 @@ class Runner:
         """Why it halted, or what it is waiting for; empty while all is well."""
         self._database = database
         self._transient = transient
-        self._monotonic = monotonic
+        self._recent = Recent(monotonic)
         self._applier: Applier | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._assigned: frozenset[int] = frozenset()
@@ -137,11 +138,13 @@ class Runner:
             async with asyncio.timeout(timeout_seconds):
                 await arrived
         except TimeoutError:
-            return self._position(shard) >= position
+            pass
         finally:
             with contextlib.suppress(ValueError):
                 self._waiters.get(shard, []).remove(waiter)
-        return self._position(shard) >= position
+        if shard in self.checkpoints:
+            return self._position(shard) >= position
+        return await self._stored_position(shard) >= position
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -215,7 +218,7 @@ class Runner:
             react=self.subscription.react,
             counters=self.counters,
             transient=self._transient,
-            monotonic=self._monotonic,
+            recent=self._recent,
         )
         assigned = await self.source.assignments()
         await applier.read(connection, assigned)
@@ -233,6 +236,7 @@ class Runner:
         finally:
             self._fetching = None
         if not batches:
+            await self._look_around()
             return
         applier = self._started()
         contiguous = [batch for found in batches if (batch := await self._contiguous(found)).events]
@@ -245,6 +249,14 @@ class Runner:
                 self._release()
         if contiguous:
             await self.source.commit({batch.shard: self._position(batch.shard) for batch in contiguous})
+
+    async def _look_around(self) -> None:
+        """A batch notices when another generation went live. While none comes, somebody has to look."""
+        projection = self.subscription.projection
+        if projection is not None and not self._closing.is_set():
+            live = await live_generation(await self._connected(), projection.name)
+            if live is None or live.consumer != self.consumer:
+                raise SupersededError(f"{self.consumer} is no longer live")
 
     async def _reassign(self) -> None:
         """Shards may have been handed over since the last fetch; who gets one reads its checkpoint first."""
@@ -312,6 +324,16 @@ class Runner:
     def _position(self, shard: int) -> int:
         checkpoint = self._applier.checkpoints.get(shard) if self._applier is not None else None
         return checkpoint.position if checkpoint is not None else 0
+
+    async def _stored_position(self, shard: int) -> int:
+        """How far a shard is that another process reads."""
+        stored = await self._database.fetchval(
+            "SELECT position FROM checkpoint WHERE consumer = $1 AND source = $2 AND shard = $3",
+            self.consumer,
+            self.source.service,
+            shard,
+        )
+        return stored or 0
 
     def _halt(self, reason: str) -> None:
         self.halted = True

@@ -13,8 +13,6 @@ MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 MAX_SHEET_ROWS = 10_000
 MAX_SHEET_COLUMNS = 200
 MAX_PLAN_ROWS = 5_000
-MAX_TEXT = 500
-"""Longest title or name, in characters; the platform refuses longer ones as well."""
 
 
 class Cell(NamedTuple):

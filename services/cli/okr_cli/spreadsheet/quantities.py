@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 DecimalSign = Literal[".", ","]
-MAX_DIGITS = 20
 BLANKS = frozenset({"-", "\u2013", "\u2014", "n/a", "na", "none"})
 """What people write into a cell to say that it is empty."""
 
@@ -118,7 +117,12 @@ def decimal_sign(numerals: Iterable[Numeral]) -> DecimalSign | Literal["mixed"] 
 
 def digits(value: Decimal) -> int:
     """How many digits a number needs when written in full."""
-    return len(format(value, "f").lstrip("-").replace(".", "").lstrip("0"))
+    return len(written(value).lstrip("-").replace(".", "").lstrip("0"))
+
+
+def places(value: Decimal) -> int:
+    """How many digits stand after the decimal sign, trailing zeros left out."""
+    return len(written(value).partition(".")[2])
 
 
 def written(value: Decimal) -> str:

@@ -18,13 +18,13 @@ from decimal import Decimal
 from typing import Final
 
 from okr.goals.v1.goals_pb2 import PlanRow
+from okr_chassis.fields import NAME_LENGTH, NUMBER_DIGITS, NUMBER_PLACES, TITLE_LENGTH
 
 from okr_cli.spreadsheet import confidences, days, headers, quantities
 from okr_cli.spreadsheet.delimited import HEADER_WITHIN_ROWS, read_delimited
 from okr_cli.spreadsheet.model import (
     MAX_FILE_BYTES,
     MAX_PLAN_ROWS,
-    MAX_TEXT,
     Cell,
     Column,
     Fault,
@@ -37,6 +37,7 @@ from okr_cli.spreadsheet.people import people_in
 from okr_cli.spreadsheet.workbook import read_workbook
 
 NUMBERS: Final = ("start", "commit", "target", "current")
+TITLES: Final = ("objective", "parent_objective", "key_result")
 OF_A_KEY_RESULT: Final = ("key_result", "start", "commit", "target", "current", "confidence", "due_on")
 EMPTY = Cell()
 
@@ -292,9 +293,10 @@ class _Reading:
     def _text(self, number: int, field: str, cell: Cell) -> str:
         lines = (" ".join(line.split()) for line in cell.text.splitlines())
         text = ("\n" if field == "champions" else " ").join(line for line in lines if line)
-        if len(text) > MAX_TEXT:
-            self._fault(number, field, "TOO_LONG", f"{len(text):,} characters; at most {MAX_TEXT} fit")
-            return text[:MAX_TEXT]
+        limit = TITLE_LENGTH if field in TITLES else NAME_LENGTH * (8 if field == "champions" else 1)
+        if len(text) > limit:
+            self._fault(number, field, "TOO_LONG", f"{len(text):,} characters; at most {limit} fit")
+            return text[:limit]
         control = next((char for char in text if (char < " " and char != "\n") or "\x7f" <= char < "\xa0"), None)
         if control is not None:
             self._fault(number, field, "CONTROL_CHARACTER", f"U+{ord(control):04X} is a control character; remove it")
@@ -319,8 +321,11 @@ class _Reading:
             shown = shown or cell_unit
             if value is None:
                 continue
-            if quantities.digits(value) > quantities.MAX_DIGITS:
-                self._fault(number, field, "TOO_MANY_DIGITS", f"more than {quantities.MAX_DIGITS} digits")
+            if cell.number is not None and quantities.places(value) > NUMBER_PLACES:
+                value = round(value, NUMBER_PLACES)  # a computed 1/3 has more places than anyone meant
+            if quantities.digits(value) > NUMBER_DIGITS or quantities.places(value) > NUMBER_PLACES:
+                message = f"at most {NUMBER_DIGITS} digits, {NUMBER_PLACES} of them after the decimal sign, are kept"
+                self._fault(number, field, "TOO_MANY_DIGITS", message)
                 continue
             amounts[field] = quantities.written(value)
         return amounts, shown
@@ -404,7 +409,7 @@ class _Reading:
                 bare = self._bare(cell)
         if bare is not None:
             value = confidences.scaled(bare, self.scale)
-        if value is None or not 0 <= value <= 1 or quantities.digits(value) > quantities.MAX_DIGITS:
+        if value is None or not 0 <= value <= 1 or quantities.places(value) > NUMBER_PLACES:
             self._fault(
                 number,
                 "confidence",

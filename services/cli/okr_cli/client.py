@@ -1,0 +1,140 @@
+"""The platform as commands see it: typed stubs on one channel, deadlines, and retries that never do a thing twice."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from copy import copy
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+from google.protobuf.message import Message
+from grpc import RpcError, StatusCode, aio
+from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
+from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
+from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
+from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
+from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
+from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
+from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
+from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
+from okr_chassis.errors import Refusal, refusal_of
+
+from okr_cli.failures import CommandError, RefusedError, SetupError, TryAgainError
+
+CONNECT_SECONDS = 3.0
+CALL_SECONDS = 10.0
+TOTAL_SECONDS = 30.0
+"""How long a call is tried again before the command gives up."""
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
+PAGE_SIZE = 500
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class Client:
+    """A connection to the platform in the name of one token.
+
+    `ask` and `tell` try again while the platform is unavailable, always with the very same request: the
+    request id in it makes the platform answer a command that was done already instead of doing it again.
+    """
+
+    def __init__(self, address: str, token: str) -> None:
+        self.address = address
+        self._channel = aio.insecure_channel(
+            address,
+            options=[
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.enable_retries", 0),
+                ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+            ],
+        )
+        self.metadata = (("authorization", f"Bearer {token}"),)
+        self.directory = DirectoryServiceStub(self._channel)
+        self.goals = GoalsServiceStub(self._channel)
+        self.check_ins = CheckInsServiceStub(self._channel)
+        self.alignment = AlignmentServiceStub(self._channel)
+        self.notifications = NotificationsServiceStub(self._channel)
+        self.insights = InsightsServiceStub(self._channel)
+        self.event_log = EventLogServiceStub(self._channel)
+        self.operations = OperationsServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    def acting(self, token: str) -> Self:
+        """The same connection in the name of another token."""
+        other = copy(self)
+        other.metadata = (("authorization", f"Bearer {token}"),)
+        return other
+
+    async def connect(self) -> None:
+        """Wait a moment for the platform. Raises SetupError when nobody answers at its address."""
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), CONNECT_SECONDS)
+        except TimeoutError:
+            raise SetupError(
+                f"no platform answers at {self.address}; start one with `okr up`, or name another with OKR_GRPC_HOST "
+                "and OKR_GRPC_PORT",
+                reason="NOT_REACHABLE",
+            ) from None
+
+    async def ask(self, method: "aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
+        """The answer to a question, or a CommandError that says why there is none."""
+        deadline = time.monotonic() + TOTAL_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await method(request, metadata=self.metadata, timeout=CALL_SECONDS)
+            except RpcError as error:
+                refusal = refusal_of(error)
+                if refusal.code not in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
+                    raise failure(refusal) from None
+                if time.monotonic() + pause > deadline:
+                    raise failure(refusal) from None
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def tell(self, method: "aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
+        """The answer to a command. Its request id is made here, unless the caller derived one."""
+        if not getattr(request, "request_id"):  # noqa: B009 - every mutation has the field, no common type says so
+            setattr(request, "request_id", str(uuid4()))  # noqa: B010 - likewise
+        return await self.ask(method, request)
+
+    async def pages(
+        self,
+        method: "aio.UnaryUnaryMultiCallable[Any, Response]",
+        request: Any,
+        follow: Callable[[Response], str] = lambda response: str(getattr(response, "next_page_token", "")),
+    ) -> AsyncIterator[Response]:
+        """All pages of a list, one after the other."""
+        request.page.size = request.page.size or PAGE_SIZE
+        while True:
+            response = await self.ask(method, request)
+            yield response
+            token = follow(response)
+            if not token:
+                return
+            request.page.token = token
+
+
+def failure(refusal: Refusal) -> CommandError:
+    """How a command ends on a refusal: one line, and every violation behind it."""
+    details = [f"{each.field}: {each.message}" for each in refusal.violations]
+    if refusal.code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
+        said = refusal.message if refusal.reason != refusal.code.name else "the platform does not answer now"
+        return TryAgainError(f"{said}; give the same command again", reason=refusal.reason)
+    if refusal.code == StatusCode.UNIMPLEMENTED:
+        return SetupError("the platform at this address does not know this call; is it of another release?")
+    if len(details) == 1:
+        return RefusedError(details[0], reason=refusal.reason)
+    message = f"{len(details)} things must be put right" if details else refusal.message or refusal.code.name.lower()
+    return RefusedError(message, reason=refusal.reason, details=details)

@@ -1,0 +1,1 @@
+"""The commands of `okr`, by topic. Each module declares its own on the app it is given."""

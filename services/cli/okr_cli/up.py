@@ -1,0 +1,180 @@
+"""The embedded platform: PostgreSQL, all services and the samples in one process.
+
+The one module of the command that knows the services; the others call them over gRPC.
+"""
+
+import asyncio
+import shutil
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import okr_alignment.__main__ as alignment
+import okr_checkins.__main__ as checkins
+import okr_directory.__main__ as directory
+import okr_goals.__main__ as goals
+import okr_insights.__main__ as insights
+import okr_notifications.__main__ as notifications
+from okr.insights.v1.insights_pb2 import GetBoardRequest
+from okr_chassis.clock import ManualClock
+from okr_chassis.platform import Platform
+from okr_chassis.postgres import EmbeddedPostgres
+from okr_chassis.service import ServiceModule
+from okr_chassis.settings import Settings
+from okr_chassis.startup import PortInUseError
+
+from okr_cli import samples
+from okr_cli.client import Client
+from okr_cli.commands.reading import show_board
+from okr_cli.failures import RefusedError
+from okr_cli.output import Output
+from okr_cli.story import Story, stories
+
+SERVICES: tuple[ServiceModule, ...] = (directory, goals, checkins, alignment, notifications, insights)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def run(settings: Settings, output: Output, with_samples: bool) -> None:
+    """Bring everything up, serve until asked to stop, take everything down in order.
+
+    Signals are caught by the loop: a process that a script starts in the background has SIGINT ignored
+    from birth, and no KeyboardInterrupt would ever come. One that comes before everything is up
+    cancels the start, which takes down what is up so far.
+    """
+    loop = asyncio.get_running_loop()
+    asked, serves = asyncio.Event(), asyncio.Event()
+    for each in SIGNALS:
+        loop.add_signal_handler(each, asked.set)
+    work = asyncio.create_task(_serve(settings, output, with_samples, asked, serves))
+    watch = asyncio.create_task(asked.wait())
+    try:
+        await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not serves.is_set():
+            if not work.done():
+                output.note("stopping before everything was up")
+            work.cancel()
+        await work
+    finally:
+        watch.cancel()
+        for each in SIGNALS:
+            loop.remove_signal_handler(each)
+
+
+async def _serve(
+    settings: Settings, output: Output, with_samples: bool, asked: asyncio.Event, serves: asyncio.Event
+) -> None:
+    def say(step: str) -> None:
+        output.say(f"· {step}", style="dim")
+
+    _require_free_port(settings)
+    async with AsyncExitStack() as stack:
+        if settings.database_url is None:
+            postgres = await stack.enter_async_context(EmbeddedPostgres(settings.data_dir, starting=say))
+            dsn = postgres.dsn
+            say(f"PostgreSQL runs on {settings.data_dir}")
+        else:
+            dsn = settings.database_url
+            say("using the PostgreSQL of DATABASE_URL")
+        told = stories() if with_samples and not settings.production else []
+        if told:
+            await _tell(settings, dsn, told, output)
+        async with Platform(settings, dsn, SERVICES, starting=say) as platform:
+            await _greet(platform, settings, told, output)
+            serves.set()
+            await asked.wait()
+            output.say()
+            say("finishing what runs, then stopping")
+    output.say("Stopped. The data stays.")
+
+
+def _require_free_port(settings: Settings) -> None:
+    """See that our port is free before anything is started: what comes first may take a while."""
+    if not settings.grpc_port:
+        return
+    try:
+        found = socket.getaddrinfo(settings.grpc_host or None, settings.grpc_port, type=socket.SOCK_STREAM)
+    except OSError:
+        return  # an address that is none is told by the server itself
+    family, kind, protocol, _, address = found[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError:
+            raise PortInUseError(f"{settings.grpc_host}:{settings.grpc_port}") from None
+
+
+async def _tell(settings: Settings, dsn: str, told: list[Story], output: Output) -> None:
+    """Tell the sample stories where they are missing, on a platform nobody else can reach."""
+    now = datetime.now(UTC)
+    clock = ManualClock(now)
+    private = settings.model_copy(update={"grpc_host": "127.0.0.1", "peers": {}})
+    output.say("· looking for the sample organisations", style="dim")
+    async with Platform(private, dsn, SERVICES, clock=clock, port=0) as platform:
+        with output.progress("· telling eight weeks of three organisations") as meter:
+            if await samples.tell(platform, clock, told, now, meter):
+                output.say(f"· {len(told)} sample organisations are in", style="dim")
+
+
+async def _greet(platform: Platform, settings: Settings, told: list[Story], output: Output) -> None:
+    """The board of the sample company, and what to try next."""
+    shown = False
+    if told and platform.issuer is not None:
+        token = platform.issuer.issue(told[0].organization_id, samples.leader_of(told[0]))
+        async with Client(platform.address, token) as client:
+            try:
+                if not output.as_json:
+                    output.say()
+                    await show_board(client, output, GetBoardRequest())
+                    shown = True
+            except RefusedError as error:
+                if not error.reason.endswith("_NOT_FOUND"):
+                    raise
+    if output.as_json:
+        output.json_line({"address": platform.address, "data_dir": str(settings.data_dir.resolve())})
+        return
+    output.say()
+    output.say(f"Ready at {platform.address}, data in {settings.data_dir.resolve()}. Ctrl-C stops.", style="green")
+    output.say()
+    output.say("What to try next, in another terminal:")
+    for line in _next_steps(settings, shown):
+        output.say(f"  {line}")
+
+
+def _next_steps(settings: Settings, samples_shown: bool) -> list[str]:
+    """Commands that work as they stand: with this program's path, and the settings that differ from the usual ones."""
+    usual = Settings.model_fields
+    differing = [
+        f"{variable}={getattr(settings, field)}"
+        for field, variable in (("grpc_port", "OKR_GRPC_PORT"), ("grpc_host", "OKR_GRPC_HOST"))
+        if getattr(settings, field) != usual[field].default
+    ]
+    if settings.data_dir != usual["data_dir"].default:
+        differing.append(f"OKR_DATA_DIR={settings.data_dir}")
+    okr = " ".join([*differing, program()])
+    if not samples_shown:
+        return [f'{okr} import your-okrs.xlsx --organization "Your Company" --as "Your Name"']
+    return [
+        f'{okr} board --as-of "4 weeks ago"',
+        f'{okr} history "onboarding tickets"',
+        f'{okr} check-in "onboarding tickets" 12.9 --confidence 0.8 --as tomas',
+        f"{okr} tree",
+        f"{okr} inbox --as ines",
+        f"{okr} verify",
+        f'{okr} import your-okrs.xlsx --organization "Your Company" --as "Your Name" --dry-run',
+    ]
+
+
+def program() -> str:
+    """How this program was called, so that it can be called again."""
+    called = Path(sys.argv[0])
+    if called.name != "okr":
+        return "okr"
+    found = shutil.which("okr")
+    if found is not None and Path(found).resolve() == called.resolve():
+        return "okr"
+    here = Path.cwd()
+    return str(called.relative_to(here)) if called.is_absolute() and called.is_relative_to(here) else str(called)

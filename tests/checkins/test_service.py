@@ -129,6 +129,23 @@ async def test_a_list_of_check_ins_comes_in_pages(firm: Firm) -> None:
     assert token == ""
 
 
+async def test_a_list_says_where_the_key_result_stands(firm: Firm) -> None:
+    _, key_result_id = await firm.open_key_result()
+    latest = await record(firm.ana, key_result_id, "7", occurred_at="2026-02-10T09:00:00Z")
+    await record(firm.ana, key_result_id, "5", occurred_at="2026-02-01T09:00:00Z")
+    done = await correct(firm.ana, key_result_id, latest.check_in_id, "8")
+    answer = await listed(firm.ana, key_result_id, [done.receipt.position], size=1)
+    assert (answer.latest.check_in_id, answer.latest.value) == (latest.check_in_id, "8")
+    assert (answer.total_size, len(answer.check_ins)) == (2, 1)
+
+
+async def test_an_open_key_result_without_check_ins_stands_nowhere_yet(firm: Firm) -> None:
+    _, key_result_id = await firm.open_key_result()
+    await firm.town.platform.wait_idle()
+    answer = await listed(firm.ana, key_result_id)
+    assert (answer.HasField("latest"), answer.total_size, answer.etag) == (False, 0, '"1"')
+
+
 async def test_a_draft_has_no_check_ins_and_says_so(firm: Firm) -> None:
     key_result_id = await firm.key_result(await firm.objective())
     answer = await listed(firm.ana, key_result_id)

@@ -56,14 +56,19 @@ class CheckInsService(checkins_pb2_grpc.CheckInsServiceServicer):
         page = self._pages.open(request)
         await self._reader.caught_up(request.min_positions)
         organization_id = caller().organization_id
-        # The version is read first: an etag may be older than the rows beside it, never newer.
-        version = await read_model.version_of(self._reader, organization_id, key_result_id)
-        if version is None:
+        # The standing is read first: an etag may be older than the rows beside it, never newer.
+        standing = await read_model.standing_of(self._reader, organization_id, key_result_id)
+        if standing is None:
             await self._from_goals(key_result_id)
+            return pb.ListCheckInsResponse(etag=etag(0))
         rows = await read_model.check_ins_of(self._reader, organization_id, key_result_id, page)
         shown, token = page.cut(rows, lambda row: (row["check_in_id"],))
         return pb.ListCheckInsResponse(
-            check_ins=[_message(row) for row in shown], next_page_token=token, etag=etag(version or 0)
+            check_ins=[_message(row) for row in shown],
+            next_page_token=token,
+            etag=etag(standing["stream_version"]),
+            latest=None if standing["check_in_id"] is None else _message(standing),
+            total_size=standing["total"],
         )
 
     async def _record(self, command: commands.RecordCheckIn, request: pb.RecordCheckInRequest) -> Done:

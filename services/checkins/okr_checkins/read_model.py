@@ -117,13 +117,15 @@ def _person(actor: str) -> UUID | None:
 check_ins = Projection("checkins.check_ins", source="checkins", rows=(CheckInRow, KeyResultRow), project=project)
 
 
-_FIELDS = "check_in_id, key_result_id, value, confidence, note, person_id, checked_in_at, known_at, corrected"
+_CHECK_IN = """c.check_in_id, c.key_result_id, c.value, c.confidence, c.note, c.person_id, c.checked_in_at, c.known_at,
+    c.corrected"""
 
 
 async def check_in(reader: Reader, organization_id: UUID, check_in_id: UUID) -> asyncpg.Record | None:
     """One check-in. Ids are the callers' choice and unique in a key result; of two the one recorded first is meant."""
     return await reader.fetchrow(
-        f"SELECT {_FIELDS} FROM check_in WHERE organization_id = $1 AND check_in_id = $2 ORDER BY known_at LIMIT 1",
+        f"""SELECT {_CHECK_IN} FROM check_in c
+             WHERE organization_id = $1 AND check_in_id = $2 ORDER BY known_at LIMIT 1""",
         organization_id,
         check_in_id,
     )
@@ -134,7 +136,7 @@ async def check_ins_of(
 ) -> Sequence[asyncpg.Record]:
     """A key result's check-ins in the order of their ids, one more than the page holds."""
     return await reader.fetch(
-        f"""SELECT {_FIELDS} FROM check_in
+        f"""SELECT {_CHECK_IN} FROM check_in c
              WHERE organization_id = $1 AND key_result_id = $2 AND ($3::uuid IS NULL OR check_in_id > $3)
              ORDER BY check_in_id LIMIT $4""",
         organization_id,
@@ -144,11 +146,17 @@ async def check_ins_of(
     )
 
 
-async def version_of(reader: Reader, organization_id: UUID, key_result_id: UUID) -> int | None:
-    """The version of a key result's check-ins; None when nobody here has heard of it."""
-    row = await reader.fetchrow(
-        "SELECT _stream_version FROM key_result WHERE organization_id = $1 AND key_result_id = $2",
+async def standing_of(reader: Reader, organization_id: UUID, key_result_id: UUID) -> asyncpg.Record | None:
+    """The latest check-in of a key result (nulls while there is none), how many there are, and their version.
+
+    None when nobody here has heard of the key result.
+    """
+    return await reader.fetchrow(
+        f"""SELECT k._stream_version AS stream_version, k.check_ins AS total, {_CHECK_IN}
+              FROM key_result k
+              LEFT JOIN check_in c ON c.organization_id = k.organization_id AND c.key_result_id = k.key_result_id
+                                  AND c.check_in_id = k.latest_check_in_id
+             WHERE k.organization_id = $1 AND k.key_result_id = $2""",
         organization_id,
         key_result_id,
     )
-    return None if row is None else int(row["_stream_version"])

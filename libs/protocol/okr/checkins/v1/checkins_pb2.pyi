@@ -275,12 +275,20 @@ class ListCheckInsResponse(_message.Message):
     CHECK_INS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    LATEST_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     etag: _builtins.str
     """of the key result's check-ins"""
+    total_size: _builtins.int
+    """how many there are on all pages"""
     @_builtins.property
     def check_ins(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckIn]:
         """ordered by check_in_id"""
+
+    @_builtins.property
+    def latest(self) -> Global___CheckIn:
+        """where the key result stands: the last by when it was true; unset while there is none"""
 
     def __init__(
         self,
@@ -288,10 +296,12 @@ class ListCheckInsResponse(_message.Message):
         check_ins: _abc.Iterable[Global___CheckIn] | None = ...,
         next_page_token: _builtins.str = ...,
         etag: _builtins.str = ...,
+        latest: Global___CheckIn | None = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latest", b"latest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_ins", b"check_ins", "etag", b"etag", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_ins", b"check_ins", "etag", b"etag", "latest", b"latest", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,6 +19,7 @@
 | anything else                                 | INTERNAL            | INTERNAL, metadata correlation_id          |
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,7 +27,6 @@ from typing import Any
 from uuid import UUID
 
 import grpc
-import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
@@ -45,7 +45,7 @@ from pydantic import ValidationError
 from okr_chassis.auth import AuthenticationError, AuthError, PermissionDeniedError
 from okr_chassis.violations import violations_of
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 DOMAIN = "okr"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -123,7 +123,7 @@ def status_of(error: Exception, correlation_id: UUID) -> status_pb2.Status:
         case LeavingError():
             return _status(code_pb2.UNAVAILABLE, "SERVER_LEAVING", str(error), [_retry()])
         case StoreUnavailableError():
-            log.warning("the store is unavailable", error=str(error))
+            log.warning("the store is unavailable: %s", error)
             message = "the store does not answer now; send the same request again"
             return _status(code_pb2.UNAVAILABLE, "STORE_UNAVAILABLE", message, [_retry()])
         case AuthenticationError():
@@ -145,7 +145,7 @@ def _peers_refusal(error: grpc.RpcError, correlation_id: UUID) -> status_pb2.Sta
     """What another service of ours refused is the caller's answer too; what went wrong there is not."""
     refusal = refusal_of(error)
     if refusal.code in _LATER:
-        log.warning("a peer is unavailable", error=refusal.message)
+        log.warning("a peer is unavailable: %s", refusal.message)
         message = "a service this call needs does not answer now; send the same request again"
         return _status(code_pb2.UNAVAILABLE, "PEER_UNAVAILABLE", message, [_retry()])
     status = _details(error)
@@ -155,7 +155,7 @@ def _peers_refusal(error: grpc.RpcError, correlation_id: UUID) -> status_pb2.Sta
 
 
 def _unforeseen(error: Exception, correlation_id: UUID) -> status_pb2.Status:
-    log.error("an error nobody foresaw", correlation_id=str(correlation_id), exc_info=error)
+    log.error("an error nobody foresaw, correlation id %s", correlation_id, exc_info=error)
     message = f"something went wrong inside; the log tells more under {correlation_id}"
     return _status(code_pb2.INTERNAL, "INTERNAL", message, metadata={"correlation_id": str(correlation_id)})
 

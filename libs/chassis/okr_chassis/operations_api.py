@@ -1,12 +1,12 @@
 """For those who run the platform: compare, rebuild, look after consumers and what they set aside."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import structlog
 from grpc import aio
 from okr.operations.v1 import operations_pb2 as pb
 from okr.operations.v1 import operations_pb2_grpc
@@ -21,7 +21,7 @@ from okr_chassis.peers import may_answer_later
 from okr_chassis.service import Running
 from okr_chassis.settings import Settings
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 Context = aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
@@ -42,7 +42,7 @@ class OperationsService(operations_pb2_grpc.OperationsServiceServicer):
                 yield pb.VerifyResponse(service=each.service, projection=name, events_done=done, events_total=total)
             found = await comparison.result()
             if not found.equal:
-                log.error("a read model differs from its log", service=each.service, projection=name, verdict=found)
+                log.error("%s.%s differs from its log: %s", each.service, name, found)
             yield pb.VerifyResponse(
                 service=each.service,
                 projection=name,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -12,7 +13,6 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import asyncpg
-import structlog
 import uvloop
 from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_server
 from okr.operations.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
@@ -45,7 +45,7 @@ from okr_chassis.service import Build, Host, Reader, Running, ServiceModule
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError, UnsafeSettingError
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 JOB_PAUSE_SECONDS = 1.0
 """Before a job that failed is started again."""
@@ -91,7 +91,7 @@ class Platform:
         self._modules = modules
         self._wanted_port = settings.grpc_port if port is None else port
         self._port = 0
-        self._say = starting or (lambda message: log.debug(message))
+        self._say = starting or log.debug
         self._databases: dict[str, Database] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack: AsyncExitStack | None = None
@@ -258,7 +258,7 @@ class Platform:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.critical("a task ended by an error nobody foresaw", task=task.get_name(), exc_info=task.exception())
+            log.critical("%s ended by an error nobody foresaw", task.get_name(), exc_info=task.exception())
 
     async def _work(self, service: str, job: Callable[[], Awaitable[None]]) -> None:
         """Run a job; after an error again, since what failed was most likely a neighbour."""
@@ -267,7 +267,7 @@ class Platform:
                 await job()
                 return
             except Exception as error:
-                log.error("a job failed and starts again", service=service, exc_info=error)
+                log.error("a job of %s failed and starts again", service, exc_info=error)
             await asyncio.sleep(JOB_PAUSE_SECONDS)
 
     async def _stop_tasks(self) -> None:
@@ -346,9 +346,9 @@ async def _serve(settings: Settings, part: _Part) -> None:
     if settings.peers and settings.internal_key_file is None:
         raise StartupError("services that call each other share a key; set OKR_INTERNAL_KEY_FILE")
     async with Platform(settings, settings.database_url, [part]) as platform:
-        log.info("serving", service=part.NAME, address=platform.address)
+        log.info("%s serves on %s", part.NAME, platform.address)
         await stop_signal()
-        log.info("stopping", service=part.NAME)
+        log.info("%s stops", part.NAME)
 
 
 async def stop_signal() -> None:

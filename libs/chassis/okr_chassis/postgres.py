@@ -8,6 +8,7 @@ directory, never by a pid file alone: after a crash that file may name somebody 
 import asyncio
 import contextlib
 import importlib.util
+import logging
 import os
 import pwd
 import secrets
@@ -20,12 +21,11 @@ from types import TracebackType
 from typing import NamedTuple
 
 import asyncpg
-import structlog
 
 from okr_chassis.data_directory import DataDirectoryError, DirectoryLock, claim, sync_directory, write_secret
 from okr_chassis.startup import DurabilityError, StartupError
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 _USER = "okr"
 _HOST = "127.0.0.1"
@@ -106,7 +106,7 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self._data_dir = data_dir
-        self._say = starting or (lambda message: log.debug(message))
+        self._say = starting or log.debug
         self._settings = dict(settings or {})
         self._lock: DirectoryLock | None = None
         self._as_whom: list[str] = []
@@ -119,7 +119,8 @@ class EmbeddedPostgres:
         """Where the running server is reached."""
         if self._port is None:
             raise RuntimeError("PostgreSQL is not running: start it before asking for its address")
-        return f"postgresql://{_USER}:{self._password}@{_HOST}:{self._port}/postgres"
+        # Without sslmode asyncpg asks for TLS first, which the loopback needs not, and looks for keys in the home.
+        return f"postgresql://{_USER}:{self._password}@{_HOST}:{self._port}/postgres?sslmode=disable"
 
     @property
     def log_path(self) -> Path:
@@ -393,8 +394,11 @@ def _last_line(path: Path, marks: tuple[str, ...]) -> str | None:
         lines = path.read_text(errors="replace").splitlines()[-200:]
     except OSError:
         return None
-    for line in reversed(lines):
+    for index in range(len(lines) - 1, -1, -1):
         for mark in marks:
-            if mark in line:
-                return line[line.index(mark) :].strip()
+            if mark in lines[index]:
+                found = lines[index].partition(mark)[2].strip()
+                # "contains errors" alone helps nobody: what they are stands in the line above.
+                above = lines[index - 1].partition("LOG:")[2].strip() if "contains errors" in found else ""
+                return f"{found}: {above}" if above else found
     return None

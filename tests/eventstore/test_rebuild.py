@@ -62,6 +62,12 @@ async def tend(garden: Garden, rounds: int = 5) -> None:
                 await garden.append(plant, event, organization_id=organization_id)
 
 
+async def read_until(finished: asyncio.Task[None], database: Database) -> None:
+    while not finished.done():
+        assert await database.fetchval("SELECT count(*) FROM plant") == 6
+        assert await database.fetchval("SELECT count(*) FROM plant_history") >= 30
+
+
 async def tables(database: Database) -> dict[str, list[tuple[object, ...]]]:
     return {name: await table(database, name) for name in NAMES}
 
@@ -93,11 +99,14 @@ async def test_a_rebuild_ends_in_equal_rows_and_the_live_runner_moves_over(garde
 async def test_a_rebuild_goes_on_beside_live_writes(garden: Garden, database: Database) -> None:
     async with running(garden.runner()) as runner:
         await tend(garden)
+        await catch_up(runner, garden)
         writing = asyncio.create_task(tend(garden, 30))
+        reading = asyncio.create_task(read_until(writing, database))
         for _ in range(3):
             rebuilt = await rebuild(plants, database, garden.source())
             assert rebuilt.equal, rebuilt
         await writing
+        await reading  # no reader has seen an error or a table that was not full
         await catch_up(runner, garden)
     assert not runner.halted
     assert await database.fetchval("SELECT sum(waterings) FROM plant") == 6 * (4 + 29)

@@ -317,6 +317,7 @@ async def test_a_runner_outlives_its_connection(garden: Garden, database: Databa
                 continue
         assert await runner.caught_up(SHARD, 2, 20)
 
+    assert runner.counters.retries >= 1
     assert not runner.halted
 
 

@@ -211,7 +211,7 @@ class Runner:
 
     async def _begin(self) -> None:
         """Learn everything from the database, as after a start: generation, checkpoints, parked streams."""
-        connection = await self._connected()
+        connection = await self._connect()
         applier = Applier(
             await open_ledger(connection, self.name, self.source.service, self.subscription.projection),
             projection=self.subscription.projection,
@@ -240,7 +240,7 @@ class Runner:
             return
         applier = self._started()
         contiguous = [batch for found in batches if (batch := await self._contiguous(found)).events]
-        connection = await self._connected()
+        connection = self._connected()
         limit = REACT_EVENTS if self.subscription.react is not None else FOLD_EVENTS
         for group in chunks(contiguous, limit):
             try:
@@ -254,7 +254,7 @@ class Runner:
         """A batch notices when another generation went live. While none comes, somebody has to look."""
         projection = self.subscription.projection
         if projection is not None and not self._closing.is_set():
-            live = await live_generation(await self._connected(), projection.name)
+            live = await live_generation(self._connected(), projection.name)
             if live is None or live.consumer != self.consumer:
                 raise SupersededError(f"{self.consumer} is no longer live")
 
@@ -266,7 +266,7 @@ class Runner:
         applier = self._started()
         applier.forget(self._assigned - assigned)
         gained = assigned - self._assigned
-        await applier.read(await self._connected(), gained)
+        await applier.read(self._connected(), gained)
         for shard in sorted(gained):
             await self.source.seek(shard, applier.checkpoints[shard].position)
         self._assigned = assigned
@@ -355,11 +355,19 @@ class Runner:
                 if not arrived.done():
                     arrived.set_result(None)
 
-    async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        connection = self._connection = await self._database.connect()
+        # The batch statement is long and always planned alike. A crash of the server may undo the last
+        # batches as a whole, rows and checkpoint; they are then applied again, so no batch waits for the disk.
+        await connection.execute("SET plan_cache_mode = force_generic_plan; SET synchronous_commit = off")
+        return connection
+
+    def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """The connection on which the checkpoints were read. With a new one they must be read again."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self._database.connect()
-            # The batch statement is long and always planned alike.
-            await self._connection.execute("SET plan_cache_mode = force_generic_plan")
+            raise StoreUnavailableError("the connection to PostgreSQL was lost")
         return self._connection
 
     async def _disconnect(self) -> None:

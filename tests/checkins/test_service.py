@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import cast
+from uuid import UUID
 
 import grpc
 import pytest
 from grpc import aio
 from okr.checkins.v1 import checkins_pb2 as pb
 from okr.common.v1 import common_pb2
+from okr_checkins.decider import check_ins
+from okr_contracts.checkins import CheckInsEvent
+from okr_eventstore.executor import CommandExecutor
 
 from tests.checkins.town import NOW, Firm, Town, Voice, new, refused
 
@@ -210,6 +215,23 @@ async def test_everybody_who_checks_in_at_the_same_time_is_heard(firm: Firm) -> 
     await firm.town.platform.wait_idle()
     values = {check_in.value for check_in in (await listed(firm.ana, key_result_id)).check_ins}
     assert values == {str(value) for value in range(20)}
+
+
+async def test_a_long_stream_is_read_from_its_snapshot_as_from_its_beginning(firm: Firm) -> None:
+    _, key_result_id = await firm.open_key_result()
+    for number in range(check_ins.snapshot_every or 0):
+        last = await record(firm.ana, key_result_id, str(number))
+    await correct(firm.ana, key_result_id, last.check_in_id, "7")
+
+    log = firm.town.platform.logs["checkins"]
+    stream = check_ins.stream(UUID(key_result_id))
+    kept = await log.read_snapshot(firm.organization_id, stream, check_ins.state_version)
+    loaded = await CommandExecutor(log).load(check_ins, firm.organization_id, stream)
+    events = [event.data for event in await log.read_stream(firm.organization_id, stream)]
+
+    assert kept is not None
+    assert loaded.state == check_ins.fold(cast(list[CheckInsEvent], events))
+    assert loaded.version == len(events)
 
 
 # --- refused ---------------------------------------------------------------------------------------

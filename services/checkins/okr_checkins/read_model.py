@@ -8,13 +8,12 @@ from uuid import UUID
 
 import asyncpg
 from msgspec.structs import replace
+from okr_chassis.auth import PERSON_PREFIX
 from okr_chassis.pages import Page
 from okr_chassis.service import Reader
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsClosed, CheckInsEvent, CheckInsOpened
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Row, Rows
-
-PERSON = "person:"
 
 
 class CheckInRow(Row, frozen=True):
@@ -111,7 +110,7 @@ def _standing(row: KeyResultRow, fact: CheckInRecorded | CheckInCorrected) -> Ke
 
 
 def _person(actor: str) -> UUID | None:
-    return UUID(actor.removeprefix(PERSON)) if actor.startswith(PERSON) else None
+    return UUID(actor.removeprefix(PERSON_PREFIX)) if actor.startswith(PERSON_PREFIX) else None
 
 
 check_ins = Projection("checkins.check_ins", source="checkins", rows=(CheckInRow, KeyResultRow), project=project)
@@ -125,7 +124,7 @@ async def check_in(reader: Reader, organization_id: UUID, check_in_id: UUID) -> 
     """One check-in. Ids are the callers' choice and unique in a key result; of two the one recorded first is meant."""
     return await reader.fetchrow(
         f"""SELECT {_CHECK_IN} FROM check_in c
-             WHERE organization_id = $1 AND check_in_id = $2 ORDER BY known_at LIMIT 1""",
+             WHERE organization_id = $1 AND check_in_id = $2 ORDER BY known_at, key_result_id LIMIT 1""",
         organization_id,
         check_in_id,
     )

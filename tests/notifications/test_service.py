@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -10,7 +11,9 @@ from okr.checkins.v1 import checkins_pb2
 from okr.common.v1 import common_pb2
 from okr.goals.v1 import goals_pb2
 from okr.notifications.v1 import notifications_pb2 as pb
+from okr_chassis.auth import PermissionDeniedError, acting_for
 from okr_eventstore.executor import CommandExecutor
+from okr_notifications.api import NotificationsService
 from okr_notifications.scheduler import PaceSweep
 
 from tests.checkins.town import NOW, Firm, Town, Voice, a_town, new, refused
@@ -129,6 +132,13 @@ async def test_a_key_result_nobody_checks_in_falls_behind_in_the_inbox_too(town:
     assert kinds(await inbox(town, firm.ana)) == [BEHIND, BECAME]
     town.clock.advance(timedelta(days=1))
     assert await sweep(town) == 0
+
+
+async def test_a_service_that_acts_for_nobody_has_no_inbox(town: Town, firm: Firm) -> None:
+    host = town.platform.services["notifications"].host
+    api = NotificationsService(host.reader, host.pages)
+    with acting_for(firm.organization_id, "service:goals"), pytest.raises(PermissionDeniedError):
+        await api.ListInbox(pb.ListInboxRequest(), cast(Any, None))
 
 
 async def test_an_inbox_comes_in_pages_newest_first(town: Town, firm: Firm) -> None:

@@ -181,8 +181,8 @@ def evolve(state: CheckIns, event: CheckInsEvent) -> CheckIns:
                 latest=event.check_in_id if newest else state.latest,
             )
         case CheckInCorrected():
-            before = state.check_ins[event.check_in_id]
-            now = Known(_content(event), first=before.first or before.content)
+            before = state.check_ins.get(event.check_in_id)
+            now = Known(_content(event), first=None if before is None else before.first or before.content)
             return replace(state, check_ins={**state.check_ins, event.check_in_id: now})
         case CheckInsClosed():
             return replace(state, closed=True)

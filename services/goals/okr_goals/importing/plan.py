@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from uuid import UUID
@@ -223,7 +223,9 @@ class _Planner:
             self._fault(row, column, "NO_NAME", f"{text!r} has no letter in it; write a name, a handle or an e-mail")
         person_id = names.person_id(self._world.organization_id, handle)
         if person_id not in self._world.people:  # else it got another handle since an import brought it in
-            self._new_people.setdefault(person_id, NewPerson(person_id, handle, name, email, unit_id))
+            met = self._new_people.setdefault(person_id, NewPerson(person_id, handle, name, email, unit_id))
+            if met.name.islower() and not name.islower():  # of two spellings the one with capitals is the name
+                self._new_people[person_id] = replace(met, name=name)
         return person_id
 
     # --- objectives ------------------------------------------------------------------------------

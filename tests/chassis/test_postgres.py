@@ -257,6 +257,29 @@ async def test_an_ordinary_user_needs_no_help(template: Path, tmp_path: Path) ->
         shutil.rmtree(home)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT CHECKED: only root needs a system user")
+async def test_where_user_namespaces_are_forbidden_a_system_user_runs_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "unshare" else which(name))
+    reachable = Path("/tmp") / f"okr-{os.getpid()}-system"
+    try:
+        for _ in range(2):
+            async with EmbeddedPostgres(reachable) as postgres:
+                assert await run(postgres.dsn, "SELECT 1")
+        assert (reachable / "postgres").stat().st_uid != 0
+        monkeypatch.undo()
+        with pytest.raises(DataDirectoryError, match="chown"):
+            await EmbeddedPostgres(reachable).start()
+    finally:
+        shutil.rmtree(reachable)
+    (tmp_path / "closed").mkdir(mode=0o700)
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "unshare" else which(name))
+    with pytest.raises(PostgresStartError, match="cannot reach"):
+        await EmbeddedPostgres(tmp_path / "closed" / "data").start()
+
+
 async def test_two_starts_never_collide_on_a_port(template: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         shutil.copytree(template, tmp_path / name)

@@ -1,6 +1,6 @@
 """The other services, as typed stubs. A call made here acts for whoever the running call acts for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from grpc import StatusCode, aio
@@ -28,9 +28,13 @@ class Peers:
     """One service's way to the others. Reactions to events use it inside `acting_for(…)`."""
 
     def __init__(
-        self, service: str, issuer: InternalIssuer, address: str, addresses: Mapping[str, str] | None = None
+        self,
+        service: str,
+        issuer: InternalIssuer,
+        address: Callable[[], str],
+        addresses: Mapping[str, str] | None = None,
     ) -> None:
-        """`address` is where a service is that `addresses` does not name."""
+        """`address` tells where a service is that `addresses` does not name; asked at the first call."""
         self._service = service
         self._issuer = issuer
         self._address = address
@@ -66,7 +70,7 @@ class Peers:
             await channel.close()
 
     def _channel(self, service: str) -> aio.Channel:
-        address = self._addresses.get(service, self._address)
+        address = self._addresses.get(service) or self._address()
         if address not in self._channels:
             self._channels[address] = connect(address, lambda: self._issuer.issue(self._service, caller()))
         return self._channels[address]

@@ -40,7 +40,7 @@ from okr_chassis.operations_api import OperationsService
 from okr_chassis.pages import Pages
 from okr_chassis.peers import Peers, may_answer_later
 from okr_chassis.postgres import check_durability
-from okr_chassis.server import RpcServer
+from okr_chassis.server import RpcServer, check_free
 from okr_chassis.service import Build, Host, Reader, Running, ServiceModule
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError, UnsafeSettingError
@@ -137,8 +137,7 @@ class Platform:
         server = RpcServer(
             TokenVerifier([*self._people_issuers(), internal.trusted()]), reflects=self.settings.reflects
         )
-        stack.push_async_callback(server.close)
-        self._port = server.bind(self.settings.grpc_host, self._wanted_port)
+        check_free(self.settings.grpc_host, self._wanted_port)
 
         self._say("preparing the database")
         for module in self._modules:
@@ -159,7 +158,7 @@ class Platform:
         stack.push_async_callback(server.stop)
         stack.push_async_callback(self._stop_tasks)
         stack.callback(self.leaving.set)
-        await server.start()
+        self._port = await server.start(self.settings.grpc_host, self._wanted_port)
         for name, runner in self.runners:
             self._keep(runner.run(), f"{name} {runner.name}")
         for running in self.services.values():
@@ -196,7 +195,7 @@ class Platform:
 
     async def _host(self, stack: AsyncExitStack, name: str, internal: InternalIssuer, pages: Pages) -> Host:
         database = self._databases[name]
-        peers = Peers(name, internal, self.address, self.settings.peers)
+        peers = Peers(name, internal, lambda: self.address, self.settings.peers)
         stack.push_async_callback(peers.close)
         event_log, execute = None, None
         if name in EVENTS:

@@ -209,6 +209,14 @@ class EmbeddedPostgres:
                     f"{self._cluster} was not made by this platform and stays untouched; "
                     "move it away or set OKR_DATA_DIR to another directory"
                 )
+            owner, runs_as = self._cluster.stat().st_uid, os.geteuid()
+            if self._system_user is not None:
+                runs_as = self._system_user.pw_uid
+            if owner != runs_as:
+                raise DataDirectoryError(
+                    f"{self._cluster} belongs to user {owner} and PostgreSQL would run as user {runs_as} here; "
+                    f"start as user {owner} or give it over with chown -R"
+                )
             try:
                 self._password = self._password_path.read_text().strip()
             except OSError as error:

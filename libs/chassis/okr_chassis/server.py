@@ -34,7 +34,8 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 
 
 class RpcServer:
-    """Binds first, serves later: the address is known before the services are built."""
+    """One server for all services of a process. It takes its port when it starts, since it could not give it
+    back otherwise."""
 
     def __init__(self, verifier: TokenVerifier, *, reflects: bool) -> None:
         self._server = aio.server(interceptors=[Gate(verifier)], options=_OPTIONS)
@@ -42,30 +43,24 @@ class RpcServer:
         self._reflects = reflects
         self._names: list[str] = []
 
-    def bind(self, host: str, port: int) -> int:
-        """Take the port, 0 for a free one; answers which. Raises StartupError."""
-        _probe(host, port)
-        try:
-            return self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError:
-            raise PortInUseError(f"{host}:{port}") from None
-
     def add(self, servicers: Sequence[tuple[AddToServer, Any]]) -> None:
         for add, servicer in servicers:
             add(servicer, _Recorder(self._server, self._names))
 
-    async def start(self) -> None:
-        """Serve. From here on health says so, for "" and for each service by name."""
+    async def start(self, host: str, port: int) -> int:
+        """Serve, on a free port for 0; answers on which. From here on health says so, for "" and each service."""
+        check_free(host, port)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if self._reflects:
             reflection.enable_server_reflection([*self._names, HEALTH, reflection.SERVICE_NAME], self._server)
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        try:
+            taken = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError:
+            raise PortInUseError(f"{host}:{port}") from None
         await self._server.start()
-
-    async def close(self) -> None:
-        """Give the port back, also when nothing was ever served."""
-        await self._server.stop(None)
+        return taken
 
     async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
         """Say that we leave, take no new calls, let the running ones finish."""
@@ -88,8 +83,8 @@ class _Recorder:
         """The same handlers once more, for a shortcut that only the synchronous server has."""
 
 
-def _probe(host: str, port: int) -> None:
-    """Find out beforehand and say it in our words; gRPC would only print to stderr why it failed."""
+def check_free(host: str, port: int) -> None:
+    """Raise StartupError when we cannot listen there. gRPC would only print to stderr why."""
     if port == 0:
         return
     try:

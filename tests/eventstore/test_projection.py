@@ -17,16 +17,19 @@ from okr_eventstore.database import Database
 from okr_eventstore.folding import FoldedRows, Key, fold_batch
 from okr_eventstore.migrate import LOG_MIGRATIONS, migrate
 from okr_eventstore.model import RecordedEvent
+from okr_eventstore.parking import retry_parked
 from okr_eventstore.projection import Projection, Row, Rows
 from okr_eventstore.rebuild import rebuild, verify
 from okr_eventstore.tables import ensure, shape_of, table_of
 
 from tests.conftest import drop_schema
 from tests.eventstore.garden import (
+    EVERYTHING,
     GARDEN,
     MEADOW,
     MOMENT,
     ORCHARD,
+    Choosy,
     Garden,
     GardenRow,
     Planted,
@@ -258,6 +261,9 @@ histories = st.lists(
 )
 
 
+NAMES = ("plant", "plant_history", "watering", "garden")
+
+
 @asynccontextmanager
 async def fresh_garden(dsn: str) -> AsyncIterator[Garden]:
     database = await Database.open(dsn, f"test_{uuid4().hex}")
@@ -281,22 +287,50 @@ async def live_and_rebuilt(dsn: str, history: list[tuple[UUID, str, list[Struct]
                 if pause:  # so that batches are cut at random
                     await catch_up(runner, garden)
             await catch_up(runner, garden)
-        names = ["plant", "plant_history", "watering", "garden"]
-        live = {name: await table(garden.database, name) for name in names}
+        live = {name: await table(garden.database, name) for name in NAMES}
 
         rebuilt = await rebuild(plants, garden.database, garden.source())
 
         assert rebuilt.equal, rebuilt
-        assert {name: await table(garden.database, name) for name in names} == live
+        assert {name: await table(garden.database, name) for name in NAMES} == live
         assert (await verify(plants, garden.database, garden.source())).equal
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories)
 async def test_a_fold_in_batches_and_a_fold_from_nothing_end_in_the_same_bytes(
     postgres_dsn: str, history: list[tuple[UUID, str, list[Struct], bool]]
 ) -> None:
     await live_and_rebuilt(postgres_dsn, history)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories, poisoned=st.sets(st.integers(0, 24), min_size=1, max_size=3))
+async def test_streams_parked_and_healed_at_any_time_end_in_the_same_bytes(
+    postgres_dsn: str, history: list[tuple[UUID, str, list[Struct], bool]], poisoned: set[int]
+) -> None:
+    choosy = Choosy()
+    async with fresh_garden(postgres_dsn) as garden:
+        database, source = garden.database, garden.source()
+        await ensure(database, [choosy.projection])
+        async with running(garden.runner(choosy.projection)) as runner:
+            for number, (organization_id, stream, events, pause) in enumerate(history):
+                poison = [Thinned(-1)] if number in poisoned else []
+                await garden.append(stream, *poison, *events, organization_id=organization_id)
+                if pause:
+                    await catch_up(runner, garden)
+            await catch_up(runner, garden)
+            assert (await verify(choosy.projection, database, source)).equal, "what is parked is left out on both sides"
+
+            choosy.digests_up_to = EVERYTHING
+            retried = await retry_parked(runner.subscription, database, source)
+            assert retried.still_parked_streams == 0
+        live = {name: await table(database, name) for name in NAMES}
+
+        rebuilt = await rebuild(choosy.projection, database, source)
+
+        assert rebuilt.equal, rebuilt
+        assert {name: await table(database, name) for name in NAMES} == live
 
 
 async def test_rows_of_many_streams_at_once_are_the_sum_of_their_events(postgres_dsn: str) -> None:

@@ -11,11 +11,13 @@ from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.model import RecordedEvent, ShardBatch, shard_of
+from okr_eventstore.parking import retry_parked
 from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.runner import BACKFILL_EVENTS, Runner, Subscription, each_stream
 from okr_eventstore.tables import ensure
 
 from tests.eventstore.garden import (
+    EVERYTHING,
     GARDEN,
     ORCHARD,
     SHARD,
@@ -242,6 +244,14 @@ async def test_a_consumer_that_chokes_on_many_streams_halts_and_says_why(garden:
         assert "CannotDigestError" in runner.reason
         assert not await runner.caught_up(SHARD, head, 20), "nobody waits for a halted consumer"
     assert await database.fetchval("SELECT count(DISTINCT stream_id) FROM parked") == HALT_FLOOR + 1
+
+    choosy.digests_up_to = EVERYTHING
+    await retry_parked(runner.subscription, database, garden.source())
+    async with running(garden.runner(choosy.projection)) as runner:
+        await catch_up(runner, garden)
+        assert not runner.halted
+        assert await runner.lag() == 0
+    assert await database.fetchval("SELECT count(*) FROM plant") == HALT_FLOOR + 5
 
 
 async def test_a_reaction_is_handed_every_event_at_least_once_and_in_order(garden: Garden, database: Database) -> None:

@@ -121,9 +121,10 @@ class Runner:
 
     async def lag(self) -> int:
         """How many events of its shards are not applied yet."""
-        done = self.checkpoints
         heads = await self.source.heads()
-        return sum(max(0, head.position - done.get(shard, 0)) for shard, head in heads.items())
+        done = self.checkpoints
+        mine = heads.keys() & done.keys() if done else heads.keys()
+        return sum(max(0, heads[shard].position - done.get(shard, 0)) for shard in mine)
 
     async def caught_up(self, shard: int, position: int, timeout_seconds: float) -> bool:
         """Wait until `position` of `shard` is applied. False after the timeout, or at once when halted."""
@@ -133,15 +134,15 @@ class Runner:
             return False
         arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = (position, arrived)
-        self._waiters.setdefault(shard, []).append(waiter)
+        waiters = self._waiters.setdefault(shard, [])
+        waiters.append(waiter)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await arrived
         except TimeoutError:
             pass
         finally:
-            with contextlib.suppress(ValueError):
-                self._waiters.get(shard, []).remove(waiter)
+            waiters.remove(waiter)
         if shard in self.checkpoints:
             return self._position(shard) >= position
         return await self._stored_position(shard) >= position
@@ -149,10 +150,11 @@ class Runner:
     # --- running ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Consume until closed, cancelled or halted."""
+        """Consume until closed, cancelled or halted. A halted runner may be run again once its fault is mended."""
         if self._running:
             raise RuntimeError(f"{self.name} is running already")
-        self._running = True
+        self._running, self.halted, self.reason = True, False, ""
+        self._finished.clear()
         try:
             await self._run()
         finally:
@@ -342,7 +344,7 @@ class Runner:
 
     def _release(self) -> None:
         """Wake those who wait for positions that are applied now."""
-        for shard, waiters in list(self._waiters.items()):
+        for shard, waiters in self._waiters.items():
             position = self._position(shard)
             for wanted, arrived in waiters:
                 if wanted <= position and not arrived.done():

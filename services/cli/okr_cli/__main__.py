@@ -1,5 +1,6 @@
 """`okr`, also as `python -m okr_cli`."""
 
+import os
 import sys
 
 REPLACE_ODD_CHARACTERS = "replace"
@@ -7,6 +8,9 @@ REPLACE_ODD_CHARACTERS = "replace"
 
 def main() -> None:
     """Run the command. Whatever the terminal cannot show is replaced; a missing library is one clear line."""
+    # gRPC would talk about every child process we start (PostgreSQL's tools): none of them uses gRPC.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=REPLACE_ODD_CHARACTERS)

@@ -10,7 +10,9 @@ from rich.text import Text
 
 GAP = 2
 """Spaces between two columns."""
-NARROWEST_FLEXIBLE = 16
+
+_WORD_GAPS = re.compile("(?<![0-9]) | (?![0-9])")
+"""Where a line may end: not inside a number like 1 710 000."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -36,6 +38,8 @@ class Column:
     header: str
     align: Literal["left", "right"] = "left"
     flexible: bool = False
+    least: int = 16
+    """How far a flexible column gives way before another one goes."""
     drop: int = 0
 
 
@@ -60,7 +64,9 @@ def laid_out(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list
         )
         for index, column in enumerate(columns)
     ]
-    least = [min(natural[index], 16) if column.flexible else natural[index] for index, column in enumerate(columns)]
+    least = [
+        min(natural[index], column.least) if column.flexible else natural[index] for index, column in enumerate(columns)
+    ]
     while sum(least[index] for index in keep) + GAP * (len(keep) - 1) > width:
         droppable = [index for index in keep if columns[index].drop]
         if not droppable:
@@ -120,7 +126,7 @@ def _wrap(text: str, room: int) -> list[str]:
     indent = _indent(text)
     lines: list[str] = []
     line = ""
-    for word in text[len(indent) :].split():
+    for word in _WORD_GAPS.split(text[len(indent) :]):
         while cell_len(indent + word) > room > len(indent):
             head = word[: room - len(indent)]
             if line:

@@ -18,7 +18,7 @@ Names = Mapping[str, str]
 UNKNOWN = "(unknown)"
 
 BOARD_COLUMNS = (
-    Column("", flexible=True),
+    Column("", flexible=True, least=28),
     Column("start", align="right", drop=6),
     Column("now", align="right"),
     Column("commit", align="right", drop=3),
@@ -138,13 +138,13 @@ def person_document(identifier: str, names: Names) -> dict[str, str | None] | No
 HISTORY_COLUMNS = (
     Column("known"),
     Column("true", drop=2),
-    Column("what", flexible=True),
+    Column("what", flexible=True, least=22),
     Column("value", align="right"),
     Column("progress", align="right"),
     Column("conf", align="right", drop=3),
     Column("by", drop=1),
     Column("check-in", drop=4),
-    Column("note", flexible=True),
+    Column("note", flexible=True, least=20),
 )
 
 
@@ -242,7 +242,7 @@ def standing(each: BoardKeyResult) -> str:
 # The tree
 
 TREE_COLUMNS = (
-    Column("objective", flexible=True),
+    Column("objective", flexible=True, least=32),
     Column("progress", align="right"),
     Column("pace"),
     Column("department", drop=2),
@@ -307,16 +307,16 @@ def tree_document(objectives: Sequence[BoardObjective], parents: Mapping[str, st
 
 # The inbox
 
-INBOX_COLUMNS = (Column("when"), Column("what"), Column("key result", flexible=True), Column("why", flexible=True))
+INBOX_COLUMNS = (Column("when"), Column("what", flexible=True))
 
 
 def inbox_rows(notifications: Sequence[Notification]) -> list[Row]:
+    """Two lines each: what it is about, and why one sees it."""
     rows = []
     for each in notifications:
         word, style = words.NOTIFICATIONS.get(each.kind, ("news", ""))
-        rows.append(
-            Row([Cell(words.day(each.occurred_at), "dim"), Cell(word, style), each.key_result_title, each.explanation])
-        )
+        rows.append(Row([Cell(words.day(each.occurred_at), "dim"), Cell(f"{word}: {each.key_result_title}", style)]))
+        rows.append(Row(["", f"  {each.explanation}"]))
     return rows
 
 

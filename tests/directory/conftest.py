@@ -1,17 +1,20 @@
 """Directory at work, alone: it needs nobody else."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from okr_directory import __main__ as directory
 
-from tests.support.house import Desk, House, house
+from tests.support.house import Desk, House, database_of_its_own, house
 
 
-@pytest.fixture
-async def directory_house(fresh_dsn: str, tmp_path: Path) -> AsyncIterator[House]:
-    async with house(fresh_dsn, tmp_path, [directory]) as built:
+@pytest.fixture(scope="session")
+async def directory_house(postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """One for all tests here: each brings an organisation of its own, and those do not see each other."""
+    async with (
+        database_of_its_own(postgres_dsn) as dsn,
+        house(dsn, tmp_path_factory.mktemp("directory"), [directory]) as built,
+    ):
         yield built
 
 

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
+import asyncpg
 import grpc
 import pytest
 from grpc import aio
@@ -67,6 +69,19 @@ async def house(
         finally:
             for desk in built.desks:
                 await desk.channel.close()
+
+
+@asynccontextmanager
+async def database_of_its_own(postgres_dsn: str) -> AsyncIterator[str]:
+    """An empty database, for a house that many tests share."""
+    name = f"house_{uuid4().hex}"
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}"')
+        yield urlunsplit(urlsplit(postgres_dsn)._replace(path=f"/{name}"))
+        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    finally:
+        await connection.close()
 
 
 class Refused:

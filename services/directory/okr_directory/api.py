@@ -9,6 +9,7 @@ from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1 import directory_pb2_grpc
 from okr_chassis.auth import caller
 from okr_chassis.commands import Execute
+from okr_chassis.news import News
 from okr_chassis.pages import Pages
 from okr_chassis.rpc import Id, accept, etag, id_of, optional_text, receipt, wire
 from okr_chassis.service import Reader
@@ -43,10 +44,11 @@ class PeopleQuestion(BaseModel, frozen=True):
 class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
     """Translates requests in and answers out."""
 
-    def __init__(self, execute: Execute, reader: Reader, pages: Pages, identities: Identities) -> None:
+    def __init__(self, execute: Execute, reader: Reader, pages: Pages, news: News, identities: Identities) -> None:
         self._execute = execute
         self._reader = reader
         self._pages = pages
+        self._news = news
         self._identities = identities
 
     # --- writing ---------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
     async def GetOrganization(self, request: pb.GetOrganizationRequest, context: Context) -> pb.GetOrganizationResponse:
         await self._reader.caught_up(request.min_positions)
         organization_id = caller().organization_id
-        row = await read_model.organization(self._reader, organization_id)
+        row = await self._news.look(lambda: read_model.organization(self._reader, organization_id), _found)
         if row is None:
             raise NotFoundError("organization", organization_id)
         organization = pb.Organization(
@@ -125,7 +127,7 @@ class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
     async def GetUnit(self, request: pb.GetUnitRequest, context: Context) -> pb.GetUnitResponse:
         unit_id = id_of(request, "unit_id")
         await self._reader.caught_up(request.min_positions)
-        row = await read_model.unit(self._reader, caller().organization_id, unit_id)
+        row = await self._news.look(lambda: read_model.unit(self._reader, caller().organization_id, unit_id), _found)
         if row is None:
             raise NotFoundError("unit", unit_id)
         return pb.GetUnitResponse(unit=_unit(row))
@@ -141,7 +143,9 @@ class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
     async def GetPerson(self, request: pb.GetPersonRequest, context: Context) -> pb.GetPersonResponse:
         person_id = id_of(request, "person_id")
         await self._reader.caught_up(request.min_positions)
-        row = await read_model.person(self._reader, caller().organization_id, person_id)
+        row = await self._news.look(
+            lambda: read_model.person(self._reader, caller().organization_id, person_id), _found
+        )
         if row is None:
             raise NotFoundError("person", person_id)
         return pb.GetPersonResponse(person=_person(row))
@@ -151,11 +155,17 @@ class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
         page = self._pages.open(request)
         await self._reader.caught_up(request.min_positions)
         handle = question.handle.casefold() if question.handle else None
-        rows, token = page.cut(
-            await read_model.people(self._reader, caller().organization_id, page, handle, question.person_ids),
-            lambda row: [row["person_id"]],
+        wanted = min(page.limit, len(set(question.person_ids)) or bool(handle))
+        found = await self._news.look(
+            lambda: read_model.people(self._reader, caller().organization_id, page, handle, question.person_ids),
+            lambda rows: len(rows) >= wanted,
         )
+        rows, token = page.cut(found, lambda row: [row["person_id"]])
         return pb.ListPeopleResponse(people=[_person(row) for row in rows], next_page_token=token)
+
+
+def _found(row: asyncpg.Record | None) -> bool:
+    return row is not None
 
 
 def _unit(row: asyncpg.Record) -> pb.Unit:

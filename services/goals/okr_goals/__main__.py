@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from okr.goals.v1.goals_pb2_grpc import add_GoalsServiceServicer_to_server
+from okr_chassis.news import News
 from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
 
@@ -22,7 +23,7 @@ def build(host: Host) -> Service:
     acquaintances = Acquaintances(host.reader, host.peers)
     observatory = Observatory(host.execute, host.reader, host.peers)
     reception = Reception(host.execute, observatory, host.peers, host.clock)
-    api = GoalsService(host.execute, host.reader, host.pages, host.log, acquaintances, reception)
+    api = GoalsService(host.execute, host.reader, host.pages, News(host.log, host.reader), acquaintances, reception)
     carrier = Carrier(host.execute, host.reader, host.peers)
     return Service(NAME, [(add_GoalsServiceServicer_to_server, api)], subscriptions(carrier))
 

@@ -11,12 +11,11 @@ from okr.goals.v1 import goals_pb2_grpc
 from okr_chassis.auth import caller
 from okr_chassis.commands import Execute
 from okr_chassis.fields import OptionalId
+from okr_chassis.news import News
 from okr_chassis.pages import Pages
 from okr_chassis.rpc import accept, id_of, receipt
 from okr_chassis.service import Reader
 from okr_contracts.errors import AlreadyExistsError, NotFoundError
-from okr_eventstore.log import EventLog
-from okr_eventstore.model import Position, shard_of
 from pydantic import BaseModel
 
 from okr_goals import read_model
@@ -54,14 +53,14 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         execute: Execute,
         reader: Reader,
         pages: Pages,
-        log: EventLog,
+        news: News,
         acquaintances: Acquaintances,
         reception: Reception,
     ) -> None:
         self._execute = execute
         self._reader = reader
         self._pages = pages
-        self._log = log
+        self._news = news
         self._acquaintances = acquaintances
         self._reception = reception
 
@@ -79,7 +78,7 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
 
     async def CloseCycle(self, request: pb.CloseCycleRequest, context: Context) -> pb.CloseCycleResponse:
         cycle_id = id_of(request, "cycle_id")
-        await self._all_heard()
+        await self._news.all_heard()
         active = await read_model.active_objectives(self._reader, caller().organization_id, cycle_id)
         command = accept(CloseCycle, request, active_objectives=active)
         done = await self._execute(cycles, cycles.stream(command.cycle_id), command, request)
@@ -137,16 +136,6 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
     async def _cycle(self, cycle_id: UUID) -> Cycle:
         return (await self._execute.load(cycles, cycles.stream(cycle_id))).state
 
-    async def _all_heard(self) -> None:
-        """Wait until the read model knows all that the log knows of the caller's organisation by now."""
-        await self._reader.caught_up(await self._head())
-
-    async def _head(self) -> list[str]:
-        """The last position of the caller's organisation in our own log, if there is any."""
-        shard = shard_of(caller().organization_id)
-        head = (await self._log.heads()).get(shard)
-        return [str(Position(self._log.service, shard, *head))] if head is not None and head.position else []
-
     async def _certain(
         self,
         find: Callable[[Reader, UUID, UUID], Awaitable[asyncpg.Record | None]],
@@ -158,11 +147,10 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         Services ask on behalf of commands that follow right behind a draft or an activation, and have
         no position of it to wait for: "unknown" and "not open" must therefore be true, not merely old.
         """
-        row = await find(self._reader, caller().organization_id, identifier)
-        if row is None or not settled(row):
-            await self._all_heard()
-            row = await find(self._reader, caller().organization_id, identifier)
-        return row
+        return await self._news.look(
+            lambda: find(self._reader, caller().organization_id, identifier),
+            lambda row: row is not None and settled(row),
+        )
 
     async def _require_own_key_result(self, key_result_id: UUID, objective_id: UUID) -> None:
         """A key result belongs to one objective, whose stream alone cannot tell that another one has its id."""
@@ -173,7 +161,7 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
     # --- imports ---------------------------------------------------------------------------------
 
     async def ImportPlan(self, request: pb.ImportPlanRequest, context: Context) -> pb.ImportPlanResponse:
-        await self._all_heard()
+        await self._news.all_heard()
         return await self._reception.import_plan(request)
 
     async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:
@@ -182,7 +170,7 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         row = await read_model.import_progress(self._reader, caller().organization_id, import_id)
         if row is None:
             raise NotFoundError("import", import_id)
-        return import_message(import_id, row, await self._head())
+        return import_message(import_id, row, await self._news.last())
 
     # --- reading ---------------------------------------------------------------------------------
 

@@ -279,6 +279,21 @@ async def test_a_rebuild_parks_what_the_live_one_parked_and_is_equal(garden: Gar
     assert verdict.equal, verdict
 
 
+async def test_a_rebuild_lets_the_stream_of_a_newer_event_wait_too(garden: Garden, database: Database) -> None:
+    await database.execute("ALTER TABLE event DISABLE TRIGGER USER")
+    await garden.append("fern", watered(1), watered(2), watered(4))
+    await garden.append("moss", watered(8))
+    await database.execute("UPDATE event SET schema_version = 2 WHERE position = 2")
+    async with running(garden.runner()) as runner:
+        await catch_up(runner, garden)
+        rebuilt = await rebuild(plants, database, garden.source())
+
+    assert rebuilt.equal, rebuilt
+    (stream,) = await list_parked(database)
+    assert (stream.stream_id, stream.first_position, stream.events) == ("fern", 2, 2)
+    assert await database.fetchval("SELECT litres FROM garden") == 9
+
+
 async def test_a_rebuild_after_the_cure_has_nothing_parked(garden: Garden, database: Database) -> None:
     choosy = Choosy()
     async with running(garden.runner(choosy.projection)) as runner:

@@ -15,7 +15,7 @@ from okr_eventstore.checkpoints import Checkpoint, Ledger, Move, Parking, Stream
 from okr_eventstore.codec import NewerEvent, UnknownEvent
 from okr_eventstore.database import Connection, is_transient
 from okr_eventstore.errors import ConflictError, StoreError
-from okr_eventstore.folding import FoldedRows, Key, fold_batch
+from okr_eventstore.folding import FoldedRows, Key, fold_batch, newer
 from okr_eventstore.model import RecordedEvent, ShardBatch
 from okr_eventstore.projection import Projection, React, Row
 
@@ -223,7 +223,7 @@ class Applier:
                     aside.append(Parking(event, "its stream is parked"))
                 elif poison is not None or type(event.data) is NewerEvent:
                     freshly.add((batch.shard, stream))
-                    aside.append(Parking(event, poison or newer(event)))
+                    aside.append(Parking(event, poison or str(newer(event))))
                 elif type(event.data) is UnknownEvent:
                     unknown += 1
                 else:
@@ -271,10 +271,6 @@ async def digest(
         return await ledger.load(connection, kind, keys)
 
     return await fold_batch(projection, events, load)
-
-
-def newer(event: RecordedEvent) -> str:
-    return f"{event.type} version {event.schema_version} is of a newer release; retry after an upgrade"
 
 
 def chunks(batches: Iterable[ShardBatch], limit: int) -> Iterable[list[ShardBatch]]:

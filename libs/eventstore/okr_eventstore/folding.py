@@ -12,7 +12,8 @@ from typing import Any, Generic, NoReturn
 
 from msgspec import Struct
 
-from okr_eventstore.codec import UnknownEvent
+from okr_eventstore.codec import NewerEvent, UnknownEvent
+from okr_eventstore.errors import UnknownEventError
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Fold, Projection, Row, Rows, RowT
 
@@ -115,6 +116,8 @@ class FoldedRows(Rows):
             self._event = event
             self._stamp = None
             try:
+                if type(event.data) is NewerEvent:
+                    raise newer(event)
                 project(self, event)
             except Exception as raised:
                 error = error or raised
@@ -184,6 +187,13 @@ async def fold_batch(projection: Projection, events: Sequence[RecordedEvent], lo
             kept.loaded.update(dict.fromkeys(keys))
             kept.loaded.update({kept.key_of(row): row for row in await load(kind, list(keys))})
         rows.restart()
+
+
+def newer(event: RecordedEvent) -> UnknownEventError:
+    """Why the stream of an event in a newer version has to wait."""
+    return UnknownEventError(
+        f"{event.type} version {event.schema_version} is of a newer release; retry after an upgrade"
+    )
 
 
 def key_getter(kind: type[Row]) -> Callable[[Row], Key]:

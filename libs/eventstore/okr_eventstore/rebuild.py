@@ -6,26 +6,23 @@ that instant; the old generation stays, so that going back is as quick. Nothing 
 events: no command is sent and nobody is notified by a rebuild.
 """
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import asyncpg
-from msgspec.structs import astuple
 
 from okr_eventstore.applying import HALT_FLOOR, Applier, may_pass
 from okr_eventstore.checkpoints import Ledger, Stream
 from okr_eventstore.database import Connection, Database
-from okr_eventstore.errors import StoreError, StoreUnavailableError
-from okr_eventstore.folding import FoldedRows
-from okr_eventstore.model import Head, Position, RecordedEvent, ShardBatch
+from okr_eventstore.errors import StoreError
+from okr_eventstore.model import Head, Position, ShardBatch
 from okr_eventstore.projection import Projection
+from okr_eventstore.refolding import Filler, LogReader, pages
 from okr_eventstore.tables import (
     Digest,
     Generation,
-    copy_columns,
     create_generation,
     digest_of,
     drop_generation,
@@ -36,10 +33,6 @@ from okr_eventstore.tables import (
     tables_of,
 )
 
-PAGE_EVENTS = 2000
-"""Events read at once; the next page is on its way while one is folded."""
-COPY_VERSIONS = 20_000
-"""Versions of rows held before they are copied to the history. Only a shard's rows themselves stay in memory."""
 BATCH_EVENTS = 1000
 """Events in one ordinary batch of the catch-up."""
 FREEZE_EVENTS = 2000
@@ -51,14 +44,6 @@ Progress = Callable[[int, int], None]
 """Told how many events are done, and how many there are in all."""
 
 log = logging.getLogger(__name__)
-
-
-class LogReader(Protocol):
-    """The part of an EventSource that a rebuild needs."""
-
-    async def heads(self) -> dict[int, Head]: ...
-
-    async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]: ...
 
 
 class RebuildError(StoreError):
@@ -188,7 +173,7 @@ class _Rebuild:
             def report(events: int, before: int = before) -> None:
                 self._progress(before + events, total)
 
-            filler = _Filler(
+            filler = Filler(
                 self._projection,
                 self._connection,
                 {t.name: (t.live(fresh.number), t.past(fresh.number)) for t in tables_of(self._projection)},
@@ -225,8 +210,8 @@ class _Rebuild:
             after = applier.checkpoints[shard].position
             if after >= goal.position:
                 continue
-            async with contextlib.aclosing(_pages(self._reader, shard, after, goal.position, BATCH_EVENTS)) as pages:
-                async for page in pages:
+            async with contextlib.aclosing(pages(self._reader, shard, after, goal.position, BATCH_EVENTS)) as found:
+                async for page in found:
                     await applier.apply(self._connection, [ShardBatch(shard, goal.epoch, page)])
 
     async def _refuse_worse(self, live: Generation, applier: Applier) -> None:
@@ -393,7 +378,7 @@ async def _fold_to_scratch(
 
         try:
             async with connection.transaction():
-                filler = _Filler(projection, connection, scratch)
+                filler = Filler(projection, connection, scratch)
                 await filler.fill(reader, shard, head.position, parked.get(shard, {}), report)
         except Exception as error:
             if may_pass(error, lambda _: False):
@@ -402,89 +387,6 @@ async def _fold_to_scratch(
         done += head.position
     progress(total, total)
     return ""
-
-
-# --- folding a shard into tables ---------------------------------------------------------------------
-
-
-class _Filler:
-    """Folds a shard from nothing and copies what comes of it into `targets`: table → (live, history)."""
-
-    def __init__(self, projection: Projection, connection: Connection, targets: Mapping[str, tuple[str, str]]) -> None:
-        self._projection = projection
-        self._connection = connection
-        self._targets = targets
-        self._tables = tables_of(projection)
-        self._rows = FoldedRows(projection.rows, complete=True)
-
-    async def fill(
-        self,
-        reader: LogReader,
-        shard: int,
-        up_to: int,
-        parked: Mapping[Stream, int],
-        report: Callable[[int], None],
-    ) -> None:
-        """Raises what the fold raises, and what PostgreSQL says to rows it cannot take."""
-        async with contextlib.aclosing(_pages(reader, shard, 0, up_to, PAGE_EVENTS)) as pages:
-            async for page in pages:
-                events = [event for event in page if not _is_parked(event, parked)] if parked else page
-                error = self._rows.fold(self._projection.project, events)
-                if error is not None:
-                    raise error
-                await self._copy_versions(COPY_VERSIONS)
-                report(page[-1].position)
-        await self._copy_versions(0)
-        for table in self._tables:
-            columns, _ = copy_columns(table)
-            records = [
-                (*table.values(row), stamp.position, stamp.recorded_at, stamp.stream_version)
-                for row, stamp in self._rows.kept[table.kind].final()
-            ]
-            await self._copy(self._targets[table.name][0], columns, records)
-
-    async def _copy_versions(self, at_least: int) -> None:
-        for table in self._tables:
-            kept = self._rows.kept[table.kind]
-            if not kept.versions or len(kept.versions) < at_least:
-                continue
-            _, columns = copy_columns(table)
-            records = [(*table.values(row), *astuple(stamp)) for row, stamp in kept.versions]
-            kept.versions = []
-            await self._copy(self._targets[table.name][1], columns, records)
-
-    async def _copy(self, name: str, columns: Sequence[str], records: list[tuple[object, ...]]) -> None:
-        if records:
-            await self._connection.copy_records_to_table(name, records=records, columns=columns)
-
-
-async def _pages(
-    reader: LogReader, shard: int, after: int, up_to: int, size: int
-) -> AsyncGenerator[Sequence[RecordedEvent], None]:
-    """A shard's events `after` < position ≤ `up_to`, page by page, the next one fetched meanwhile."""
-
-    async def read(start: int) -> Sequence[RecordedEvent]:
-        end = min(up_to, start + size)
-        events = await reader.backfill(shard, start, end)
-        if len(events) != end - start or events[-1].position != end:
-            raise StoreUnavailableError(f"{shard}: positions {start + 1} to {end} asked, {len(events)} events answered")
-        return events
-
-    coming: asyncio.Task[Sequence[RecordedEvent]] | None = None
-    try:
-        for start in range(after, up_to, size):
-            page = await (coming or asyncio.create_task(read(start)))
-            coming = asyncio.create_task(read(start + size)) if start + size < up_to else None
-            yield page
-    finally:
-        if coming is not None:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
-
-
-def _is_parked(event: RecordedEvent, parked: Mapping[Stream, int]) -> bool:
-    first = parked.get((event.organization_id, event.stream_id))
-    return first is not None and event.position >= first
 
 
 async def _existing(connection: Connection, projection: Projection) -> Generation:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +14,9 @@ from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
 from okr_chassis.clock import ManualClock
 
+from tests.goals.conftest import SERVICES
 from tests.goals.office import Office
-from tests.support.house import Desk, House, new_id, refused
+from tests.support.house import Desk, House, house, new_id, refused
 
 COMPANY = "Bread that people cross town for"
 
@@ -410,6 +412,28 @@ async def test_an_import_that_was_interrupted_goes_on_where_it_stopped(own_house
     assert react is not None
     await react(events)
     assert await everything(own_house, desk) == before
+
+
+async def test_an_accepted_import_is_carried_out_after_a_restart(
+    fresh_dsn: str, tmp_path: Path, clock: ManualClock
+) -> None:
+    """The process ends right behind the acceptance; the next one finishes what was promised."""
+    rows = [row(number, objective=f"Objective {number}", key_result=f"Key result {number}") for number in range(2, 42)]
+    async with house(fresh_dsn, tmp_path, SERVICES, clock) as first:
+        desk = first.desk()
+        carrier = next(each for each in first.platform.services["goals"].runners if each.name == "goals.imports")
+        await carrier.close()
+        answer = await desk.goals.ImportPlan(plan(rows))
+        told = await desk.goals.GetImport(
+            pb.GetImportRequest(import_id=answer.import_id, min_positions=[answer.receipt.position])
+        )
+        assert (told.state, told.rows_done, told.rows_total) == (pb.IMPORT_STATE_RUNNING, 0, 40)
+    async with house(fresh_dsn, tmp_path, SERVICES, clock) as second:
+        desk = second.desk(desk.organization_id, desk.person_id)
+        await second.platform.wait_idle()
+        told = await desk.goals.GetImport(pb.GetImportRequest(import_id=answer.import_id))
+        assert (told.state, told.rows_done, list(told.refused)) == (pb.IMPORT_STATE_COMPLETED, 40, [])
+        assert len(await objectives(desk)) == 40
 
 
 async def test_a_row_that_the_world_overtook_is_refused_alone(own_house: House) -> None:

@@ -3,7 +3,7 @@
 from decimal import Decimal as D
 
 import pytest
-from okr_rules.alignment import closes_loop, depth, depth_below, line_of_sight
+from okr_rules.alignment import closes_loop, depth, depth_below, depths_below, line_of_sight
 from okr_rules.grading import band, score
 from okr_rules.rollup import roll_up, with_children
 
@@ -55,3 +55,4 @@ def test_the_line_of_sight_ends_at_the_top_even_on_a_broken_graph() -> None:
 def test_depth_counts_levels_above_and_below() -> None:
     parents = {"A": "B", "B": "C", "D": "C"}
     assert (depth(parents, "A"), depth_below(parents, "C"), depth_below(parents, "A")) == (3, 3, 1)
+    assert depths_below(parents) == {"A": 1, "B": 2, "C": 3, "D": 1}

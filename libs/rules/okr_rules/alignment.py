@@ -37,3 +37,12 @@ def depth_below(parents: Mapping[Node, Node], node: Node) -> int:
         levels += 1
         seen |= level
     return levels
+
+
+def depths_below(parents: Mapping[Node, Node]) -> dict[Node, int]:
+    """`depth_below` of every node that has an edge, in one pass over the whole graph."""
+    depths: dict[Node, int] = {}
+    for node in parents:
+        for steps, above in enumerate(line_of_sight(parents, node)):
+            depths[above] = max(depths.get(above, 1), steps + 1)
+    return depths

@@ -17,7 +17,7 @@ from okr_contracts.goals import (
     PlannedKeyResult,
     TargetRevised,
 )
-from okr_rules.alignment import closes_loop, depth, depth_below
+from okr_rules.alignment import closes_loop, depth, depths_below
 from okr_rules.commitment import default_commit
 from okr_rules.parameters import DEFAULTS
 
@@ -280,13 +280,14 @@ class _Planner:
         """Checked on the tree as it will be: what the file says replaces what is there."""
         planned = {draft.objective_id: draft.parent_id for draft in drafts.values() if draft.parent_id is not None}
         parents = dict(self._world.parents) | planned
+        below = depths_below(parents)
         for child, parent in planned.items():
             draft = drafts[child]
             row = _row_with_parent(draft)
             if closes_loop(parents, child, parent):
                 message = f"{draft.first.objective!r} and {draft.parent!r} would contribute to each other in a loop"
                 self._fault(row, "parent_objective", "ALIGNMENT_CLOSES_LOOP", message)
-            elif depth(parents, parent) + depth_below(parents, child) > DEFAULTS.max_alignment_depth:
+            elif depth(parents, parent) + below[child] > DEFAULTS.max_alignment_depth:
                 message = f"more than {DEFAULTS.max_alignment_depth} objectives would stand above one another"
                 self._fault(row, "parent_objective", "ALIGNMENT_TOO_DEEP", message)
             if self._world.parents.get(child) != parent:

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from okr_alignment import __main__ as alignment
 from okr_chassis.clock import ManualClock
 from okr_checkins import __main__ as checkins
 from okr_directory import __main__ as directory
 from okr_goals import __main__ as goals
-
 from tests.goals.office import Office
 from tests.support.house import House, database_of_its_own, house
 

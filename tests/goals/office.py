@@ -4,7 +4,6 @@ from typing import Any, Self
 
 from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
-
 from tests.support.house import Desk, House, new_id
 
 

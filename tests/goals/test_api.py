@@ -4,8 +4,8 @@ from typing import Any
 
 import grpc
 import pytest
-from okr.goals.v1 import goals_pb2 as pb
 
+from okr.goals.v1 import goals_pb2 as pb
 from tests.goals.office import Office
 from tests.support.house import House, new_id, page, refused
 

@@ -4,9 +4,9 @@ from datetime import date
 from uuid import UUID
 
 import pytest
+
 from okr_contracts.goals import CycleActivated, CycleClosed, CycleDrafted
 from okr_goals.decider.cycle import ActivateCycle, CloseCycle, CycleCommand, DraftCycle, cycles
-
 from tests.support.spec import spec, violations
 
 CYCLE = UUID(int=1)

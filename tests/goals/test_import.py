@@ -8,12 +8,12 @@ from uuid import UUID
 
 import grpc
 import pytest
+
 from okr.alignment.v1 import alignment_pb2
 from okr.checkins.v1 import checkins_pb2
 from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
 from okr_chassis.clock import ManualClock
-
 from tests.goals.conftest import SERVICES
 from tests.goals.office import Office
 from tests.support.house import Desk, House, house, new_id, refused

@@ -6,6 +6,7 @@ from decimal import Decimal as D
 from uuid import UUID
 
 import pytest
+
 from okr_contracts.goals import (
     ChampionAssigned,
     ChampionReleased,
@@ -32,7 +33,6 @@ from okr_goals.importing import names
 from okr_goals.importing.plan import make_plan
 from okr_goals.importing.sheet import SheetRow, digest
 from okr_goals.importing.world import KnownPerson, World
-
 from tests.support.spec import spec
 
 ORGANIZATION, IMPORT, CYCLE, UNIT = (UUID(int=number) for number in (1, 2, 3, 4))

@@ -5,6 +5,7 @@ from decimal import Decimal as D
 from uuid import UUID
 
 import pytest
+
 from okr_contracts.goals import (
     ChampionAssigned,
     ChampionReleased,
@@ -33,7 +34,6 @@ from okr_goals.decider.commands import (
 )
 from okr_goals.decider.cycle import Cycle
 from okr_goals.decider.objective import objectives
-
 from tests.support.spec import spec, violations
 
 OBJECTIVE, CYCLE, UNIT, ELSEWHERE = (UUID(int=number) for number in (1, 2, 3, 4))

@@ -7,7 +7,6 @@ from okr.directory.v1 import directory_pb2
 from okr_chassis.auth import caller
 from okr_chassis.peers import Peers
 from okr_contracts.errors import NotFoundError
-
 from okr_goals import replica
 from okr_goals.read_model import Reads
 

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import asyncpg
 from grpc import aio
+from pydantic import BaseModel
+
 from okr.goals.v1 import goals_pb2 as pb
 from okr.goals.v1 import goals_pb2_grpc
 from okr_chassis.auth import caller
@@ -16,8 +18,6 @@ from okr_chassis.pages import Pages
 from okr_chassis.rpc import accept, id_of, receipt
 from okr_chassis.service import Reader
 from okr_contracts.errors import AlreadyExistsError, NotFoundError
-from pydantic import BaseModel
-
 from okr_goals import read_model
 from okr_goals.acquaintances import Acquaintances
 from okr_goals.decider.commands import (

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+
 from okr.goals.v1 import goals_pb2 as pb
 from okr_chassis.rpc import etag, wire
-
 from okr_goals.read_model import ChampionEntry, RefusedRow
 
 _champions = msgspec.json.Decoder(tuple[ChampionEntry, ...])

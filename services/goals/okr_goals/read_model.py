@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 from msgspec.structs import replace
+
 from okr_chassis.pages import Page
 from okr_contracts.goals import (
     ChampionAssigned,

@@ -7,11 +7,11 @@ from typing import cast
 from uuid import UUID
 
 from msgspec.structs import replace
+
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsEvent
 from okr_contracts.directory import DirectoryEvent, PersonRegistered, UnitAdded
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Row, Rows
-
 from okr_goals.read_model import Reads
 
 

@@ -1,7 +1,6 @@
 """What goals hears: its own log, who there is in directory, and where key results stand."""
 
 from okr_eventstore.runner import Subscription
-
 from okr_goals import replica
 from okr_goals.importing.carrier import Carrier
 from okr_goals.read_model import plans

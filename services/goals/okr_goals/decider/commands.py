@@ -2,10 +2,10 @@
 
 from typing import Annotated, Self, TypeAlias
 
-from okr_chassis.fields import Id, Number, OptionalDay, OptionalNumber, Title, invalid, text
-from okr_contracts.goals import ChampionRole, KeyResultType, ObjectiveOutcome, PlannedKeyResult
 from pydantic import BaseModel, InstanceOf, model_validator
 
+from okr_chassis.fields import Id, Number, OptionalDay, OptionalNumber, Title, invalid, text
+from okr_contracts.goals import ChampionRole, KeyResultType, ObjectiveOutcome, PlannedKeyResult
 from okr_goals.decider.cycle import Cycle
 
 Unit = Annotated[str, text(40)]

@@ -5,11 +5,12 @@ from typing import Literal, TypeAlias, assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import BaseModel
+
 from okr_chassis.fields import Day, Id, Name
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
 from okr_contracts.goals import CycleActivated, CycleClosed, CycleDrafted, CycleEvent
 from okr_eventstore.decider import Decider
-from pydantic import BaseModel
 
 MAX_CYCLE_DAYS = 400
 """A year and some slack: what runs longer is a strategy, not a cycle."""

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import BaseModel, InstanceOf
+
 from okr_chassis.fields import Id
 from okr_contracts.errors import NotFoundError
 from okr_contracts.goals import (
@@ -16,7 +18,6 @@ from okr_contracts.goals import (
     ImportRowRefused,
 )
 from okr_eventstore.decider import Decider
-from pydantic import BaseModel, InstanceOf
 
 
 class AcceptImport(BaseModel, frozen=True):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
+
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError, OkrError
 from okr_contracts.goals import (
     ChampionAssigned,
@@ -24,8 +25,6 @@ from okr_contracts.goals import (
     TargetRevised,
 )
 from okr_eventstore.decider import Decider
-from okr_rules.commitment import default_commit, direction_of, order_fault
-
 from okr_goals.decider.champions import Champion, accountable_of, require_sound
 from okr_goals.decider.commands import (
     ActivateObjective,
@@ -40,6 +39,7 @@ from okr_goals.decider.commands import (
     ReviseTarget,
 )
 from okr_goals.decider.cycle import closed, not_active
+from okr_rules.commitment import default_commit, direction_of, order_fault
 
 MAX_KEY_RESULTS = 50
 """Of one objective. Good practice is five; this bound only keeps a stream readable."""

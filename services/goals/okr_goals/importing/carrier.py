@@ -5,12 +5,14 @@ from the event that asks for it, and a step that was done before, however long a
 to do. So it survives being stopped anywhere, and being told the same event twice.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from decimal import Decimal
 from uuid import UUID
 
 import grpc
+
 from okr.alignment.v1 import alignment_pb2
 from okr.checkins.v1 import checkins_pb2
 from okr.common.v1 import common_pb2
@@ -25,7 +27,6 @@ from okr_contracts.goals import ImportAccepted, ImportObjectivePlanned, PlannedK
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.model import Done, RecordedEvent
 from okr_eventstore.runner import each_stream
-
 from okr_goals.decider.cycle import ActivateCycle, Cycle, DraftCycle, cycles
 from okr_goals.decider.import_plan import RecordApplied, RefusedRow, imports
 from okr_goals.decider.objective import carry_out, objectives
@@ -95,8 +96,7 @@ class Carrier:
         positions: list[str] = []
         errand = _Errand(event, planned, accepted, self._peers, refused, positions)
         await errand.align()
-        for key_result in planned.key_results:
-            await errand.check_in(key_result)
+        await asyncio.gather(*map(errand.check_in, planned.key_results))
         record = RecordApplied(
             import_id=planned.import_id,
             objective_id=planned.objective_id,

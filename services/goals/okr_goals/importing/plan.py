@@ -17,10 +17,6 @@ from okr_contracts.goals import (
     PlannedKeyResult,
     TargetRevised,
 )
-from okr_rules.alignment import closes_loop, depth, depths_below
-from okr_rules.commitment import default_commit
-from okr_rules.parameters import DEFAULTS
-
 from okr_goals.decider import cycle as cycle_rules
 from okr_goals.decider.commands import ApplyPlan
 from okr_goals.decider.cycle import Cycle, DraftCycle
@@ -28,6 +24,9 @@ from okr_goals.decider.objective import KeyResult, Objective, carry_out
 from okr_goals.importing import names
 from okr_goals.importing.sheet import WHOLE_FILE, Fault, SheetRow
 from okr_goals.importing.world import KnownPerson, World
+from okr_rules.alignment import closes_loop, depth, depths_below
+from okr_rules.commitment import default_commit
+from okr_rules.parameters import DEFAULTS
 
 DEFAULT_CONFIDENCE = Decimal("0.5")
 

@@ -6,6 +6,8 @@ from datetime import UTC
 from typing import Annotated, Any
 from uuid import UUID
 
+from pydantic import BaseModel, field_validator
+
 from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
 from okr_chassis.auth import caller
@@ -16,8 +18,6 @@ from okr_chassis.peers import Peers
 from okr_chassis.rpc import accept, receipt
 from okr_contracts.errors import NotFoundError
 from okr_contracts.goals import ImportAccepted
-from pydantic import BaseModel, field_validator
-
 from okr_goals.decider.import_plan import AcceptImport, imports
 from okr_goals.importing import names, sheet
 from okr_goals.importing.plan import Effects, NewPerson, Plan, make_plan

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
+from pydantic import TypeAdapter, ValidationError
+
 from okr_chassis.fields import (
     Name,
     Number,
@@ -19,10 +21,8 @@ from okr_chassis.fields import (
     text,
 )
 from okr_chassis.violations import violations_of
-from okr_rules.commitment import plain
-from pydantic import TypeAdapter, ValidationError
-
 from okr_goals.decider.champions import MAX_CHAMPIONS
+from okr_rules.commitment import plain
 
 MAX_ROWS = 5_000
 WHOLE_FILE = 0

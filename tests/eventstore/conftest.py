@@ -1,10 +1,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
+
 from okr_eventstore.database import Database
 from okr_eventstore.executor import CommandExecutor
 from okr_eventstore.log import EventLog
-
 from tests.support.shop import codec
 
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 from msgspec import Struct
 from msgspec.structs import replace
+
 from okr_eventstore.codec import Codec
 from okr_eventstore.database import Database
 from okr_eventstore.log import EventLog

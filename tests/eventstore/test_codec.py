@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 from msgspec import Struct
-from okr_eventstore.codec import Codec, NewerEvent, UnknownEvent
+
+from okr_eventstore.codec import Codec, UnknownEvent, UnreadableEvent
 
 
 class Priced(Struct, frozen=True):
@@ -39,12 +39,19 @@ def test_an_unknown_field_of_a_newer_release_is_passed_over() -> None:
 
 def test_an_unknown_type_and_a_newer_version_are_told_apart() -> None:
     assert codec.decode("Weighed", 1, "{}") == UnknownEvent("Weighed")
-    assert codec.decode("Priced", 3, "{}") == NewerEvent("Priced", 3)
+    newer = codec.decode("Priced", 3, "{}")
+    assert isinstance(newer, UnreadableEvent)
+    assert "newer release" in newer.reason
 
 
-def test_bytes_that_do_not_make_the_event_are_an_error() -> None:
-    with pytest.raises(msgspec.ValidationError):
-        codec.decode("Priced", 2, '{"cents":"many"}')
+@pytest.mark.parametrize(
+    ("version", "data"), [(2, b'{"cents":"many"}'), (2, b"{"), (2, b"\xff"), (1, b"{}"), (1, b"[]")]
+)
+def test_bytes_that_do_not_make_the_event_say_so_in_its_place(version: int, data: bytes) -> None:
+    """One damaged event must not take its whole batch along."""
+    event = codec.decode("Priced", version, data)
+    assert isinstance(event, UnreadableEvent)
+    assert event.type == "Priced"
 
 
 def test_a_type_no_reader_would_know_is_not_written() -> None:

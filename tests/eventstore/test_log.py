@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+
 from okr_eventstore.database import Database
 from okr_eventstore.errors import CommandIdReusedError, ConflictError, EventRejectedError
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import NewEvent, Position, shard_of
-
 from tests.support.shop import MINT, Added, added, codec, context
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

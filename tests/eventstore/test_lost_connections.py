@@ -5,7 +5,6 @@ import asyncio
 from okr_eventstore.database import Database
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import shard_of
-
 from tests.support.shop import MINT, added, context
 
 _KILL = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

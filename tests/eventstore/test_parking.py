@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+
 from okr_eventstore.database import Database
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.parking import list_parked, retry_parked
 from okr_eventstore.rebuild import verify
 from okr_eventstore.runner import Runner, Subscription, each_stream
 from okr_eventstore.tables import ensure
-
 from tests.eventstore.garden import (
     EVERYTHING,
     GARDEN,

@@ -6,7 +6,6 @@ from okr_eventstore.database import Database
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import Head, shard_of
 from okr_eventstore.postgres_source import PostgresSource
-
 from tests.support.shop import MINT, added, codec, context
 
 SHARD = shard_of(MINT)

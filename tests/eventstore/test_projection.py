@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct, field
 from msgspec.structs import replace
+
 from okr_eventstore.database import Database
 from okr_eventstore.folding import FoldedRows, Key, fold_batch
 from okr_eventstore.migrate import LOG_MIGRATIONS, migrate
@@ -21,7 +22,6 @@ from okr_eventstore.parking import retry_parked
 from okr_eventstore.projection import Projection, Row, Rows
 from okr_eventstore.rebuild import rebuild, verify
 from okr_eventstore.tables import ensure, shape_of, table_of
-
 from tests.conftest import drop_schema
 from tests.eventstore.garden import (
     EVERYTHING,

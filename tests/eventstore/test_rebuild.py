@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from msgspec.structs import replace
+
 from okr_eventstore import runner as runner_module
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.checkpoints import Move, open_ledger
@@ -18,7 +19,6 @@ from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.projection import Projection, Row, Rows
 from okr_eventstore.rebuild import RebuildError, rebuild, rollback, verify
 from okr_eventstore.tables import ensure, live_generation
-
 from tests.eventstore.garden import (
     EVERYTHING,
     GARDEN,

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import asyncpg
 import pytest
+
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
@@ -15,7 +16,6 @@ from okr_eventstore.parking import retry_parked
 from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.runner import BACKFILL_EVENTS, Runner, Subscription, each_stream
 from okr_eventstore.tables import ensure
-
 from tests.eventstore.garden import (
     EVERYTHING,
     GARDEN,
@@ -184,11 +184,18 @@ async def test_a_type_nobody_knows_is_passed_by_and_counted(garden: Garden, data
     assert await database.fetchval("SELECT litres FROM plant") == 2
 
 
-async def test_a_newer_version_makes_its_stream_wait_and_no_other(garden: Garden, database: Database) -> None:
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [("schema_version = 2", "newer release"), ("data = '{\"litres\": \"many\"}'", "does not decode")],
+    ids=["newer", "damaged"],
+)
+async def test_an_event_that_cannot_be_read_makes_its_stream_wait_and_no_other(
+    garden: Garden, database: Database, harm: str, told: str
+) -> None:
     await database.execute("ALTER TABLE event DISABLE TRIGGER USER")
     await garden.append("fern", watered(1), watered(2), watered(4))
     await garden.append("moss", watered(8))
-    await database.execute("UPDATE event SET schema_version = 2 WHERE position = 2")
+    await database.execute(f"UPDATE event SET {harm} WHERE position = 2")
     async with running(garden.runner()) as runner:
         await catch_up(runner, garden)
 
@@ -198,7 +205,7 @@ async def test_a_newer_version_makes_its_stream_wait_and_no_other(garden: Garden
     ]
     parked = await database.fetch("SELECT position, error FROM parked ORDER BY position")
     assert [row["position"] for row in parked] == [2, 3]
-    assert "newer release" in parked[0]["error"]
+    assert told in parked[0]["error"]
 
 
 async def test_poison_is_found_by_halving_and_only_its_stream_is_parked(garden: Garden, database: Database) -> None:

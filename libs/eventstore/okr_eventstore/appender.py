@@ -75,7 +75,7 @@ class Appender:
         self._queue: deque[_Pending] = deque()
         self._arrived = asyncio.Event()
         self._unanswered: set[asyncio.Future[Done]] = set()
-        self._connection: "asyncpg.Connection[asyncpg.Record] | None" = None
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._task: asyncio.Task[None] | None = None
         self.batches = 0
         self.commands = 0

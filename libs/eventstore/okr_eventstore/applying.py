@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import asyncpg
 
 from okr_eventstore.checkpoints import Checkpoint, Ledger, Move, Parking, Stream
-from okr_eventstore.codec import NewerEvent, UnknownEvent
+from okr_eventstore.codec import UnknownEvent, UnreadableEvent
 from okr_eventstore.database import Connection, is_transient
 from okr_eventstore.errors import ConflictError, StoreError
-from okr_eventstore.folding import FoldedRows, Key, fold_batch, newer
+from okr_eventstore.folding import FoldedRows, Key, fold_batch, unreadable
 from okr_eventstore.model import RecordedEvent, ShardBatch
 from okr_eventstore.projection import Projection, React, Row
 
@@ -221,9 +221,9 @@ class Applier:
                 stream = (event.organization_id, event.stream_id)
                 if stream in parked or (batch.shard, stream) in freshly:
                     aside.append(Parking(event, "its stream is parked"))
-                elif poison is not None or type(event.data) is NewerEvent:
+                elif poison is not None or type(event.data) is UnreadableEvent:
                     freshly.add((batch.shard, stream))
-                    aside.append(Parking(event, poison or str(newer(event))))
+                    aside.append(Parking(event, poison or str(unreadable(event))))
                 elif type(event.data) is UnknownEvent:
                     unknown += 1
                 else:

@@ -15,18 +15,18 @@ class UnknownEvent(Struct, frozen=True):
     type: str
 
 
-class NewerEvent(Struct, frozen=True):
-    """A known type in a version of a newer release: its stream waits until this process is upgraded."""
+class UnreadableEvent(Struct, frozen=True):
+    """A known type this release cannot read: of a newer release, or damaged. Its stream waits, others flow."""
 
     type: str
-    schema_version: int
+    reason: str
 
 
 class Codec:
     """Writes today's version of each event, reads all versions there ever were.
 
     `versions` says what is written today, `upcasters[(type, version)]` leads one version on. Decoding
-    validates: bytes that do not make the event raise msgspec.ValidationError.
+    validates, and never raises: what cannot be read says so in its place.
     """
 
     def __init__(
@@ -50,17 +50,23 @@ class Codec:
         return name, self._versions.get(name, 1), self._encoder.encode(event).decode()
 
     def decode(self, name: str, version: int, data: str | bytes) -> Struct:
-        """The event as today's type; UnknownEvent or NewerEvent where this release cannot know better."""
+        """The event as today's type; UnknownEvent or UnreadableEvent where this release cannot know better."""
         decoder = self._current.get((name, version))
         if decoder is not None:
-            return decoder.decode(data)
+            try:
+                return decoder.decode(data)
+            except ValueError as error:  # msgspec's errors are ValueErrors, those of text that is no UTF-8 too
+                return UnreadableEvent(name, f"does not decode: {error}")
         event = self._types.get(name)
         if event is None:
             return UnknownEvent(name)
         today = self._versions.get(name, 1)
         if version > today:
-            return NewerEvent(name, version)
-        fields = msgspec.json.decode(data)
-        for older in range(version, today):
-            fields = self._upcasters[name, older](fields)
-        return msgspec.convert(fields, event, strict=False)
+            return UnreadableEvent(name, "is of a newer release; retry after an upgrade")
+        try:
+            fields = msgspec.json.decode(data)
+            for older in range(version, today):
+                fields = self._upcasters[name, older](fields)
+            return msgspec.convert(fields, event, strict=False)
+        except (ValueError, TypeError, LookupError) as error:
+            return UnreadableEvent(name, f"cannot be led up to version {today}: {type(error).__name__}: {error}")

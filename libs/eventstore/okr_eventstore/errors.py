@@ -5,7 +5,7 @@ StoreError
 ├── CommandIdReusedError    this command id was used with another body        → INVALID_ARGUMENT
 ├── StoreUnavailableError   PostgreSQL cannot be reached or answer in time    → UNAVAILABLE
 ├── EventRejectedError      PostgreSQL refused the bytes themselves           → INTERNAL: nobody foresaw it
-└── UnknownEventError       stored by a newer release; the stream waits       → INTERNAL
+└── UnknownEventError       stored by a newer release, or damaged; it waits   → INTERNAL
 """
 
 from uuid import UUID
@@ -42,4 +42,4 @@ class EventRejectedError(StoreError):
 
 
 class UnknownEventError(StoreError):
-    """An event written by a newer release: readable after an upgrade, and not before."""
+    """An event that cannot be read: damaged, or written by a newer release and readable after an upgrade."""

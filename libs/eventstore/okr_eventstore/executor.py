@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from okr_eventstore.codec import NewerEvent, UnknownEvent
+from okr_eventstore.codec import UnknownEvent, UnreadableEvent
 from okr_eventstore.decider import Decider
 from okr_eventstore.errors import CommandIdReusedError, ConflictError, StoreUnavailableError, UnknownEventError
 from okr_eventstore.log import EventLog
@@ -193,8 +193,8 @@ def _moment(value: object) -> datetime | None:
 
 def _known(event: RecordedEvent) -> Any:
     """Deciding on a stream one cannot fully read would be guessing."""
-    if isinstance(event.data, UnknownEvent | NewerEvent):
+    if isinstance(event.data, UnknownEvent | UnreadableEvent):
         raise UnknownEventError(
-            f"{event.stream_id} holds {event.type} version {event.schema_version}, written by a newer release; upgrade"
+            f"{event.stream_id} holds {event.type} version {event.schema_version}, which this release cannot read"
         )
     return event.data

@@ -12,7 +12,7 @@ from typing import Any, Generic, NoReturn
 
 from msgspec import Struct
 
-from okr_eventstore.codec import NewerEvent, UnknownEvent
+from okr_eventstore.codec import UnknownEvent, UnreadableEvent
 from okr_eventstore.errors import UnknownEventError
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Fold, Projection, Row, Rows, RowT
@@ -116,8 +116,8 @@ class FoldedRows(Rows):
             self._event = event
             self._stamp = None
             try:
-                if type(event.data) is NewerEvent:
-                    raise newer(event)
+                if type(event.data) is UnreadableEvent:
+                    raise unreadable(event)
                 project(self, event)
             except Exception as raised:
                 error = error or raised
@@ -189,11 +189,10 @@ async def fold_batch(projection: Projection, events: Sequence[RecordedEvent], lo
         rows.restart()
 
 
-def newer(event: RecordedEvent) -> UnknownEventError:
-    """Why the stream of an event in a newer version has to wait."""
-    return UnknownEventError(
-        f"{event.type} version {event.schema_version} is of a newer release; retry after an upgrade"
-    )
+def unreadable(event: RecordedEvent) -> UnknownEventError:
+    """Why the stream of an event that cannot be read has to wait."""
+    reason = event.data.reason if isinstance(event.data, UnreadableEvent) else "cannot be read"
+    return UnknownEventError(f"{event.type} version {event.schema_version} {reason}")
 
 
 def key_getter(kind: type[Row]) -> Callable[[Row], Key]:

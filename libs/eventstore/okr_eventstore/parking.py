@@ -11,10 +11,10 @@ from uuid import UUID
 
 from okr_eventstore.applying import SupersededError, Transient, digest, may_pass
 from okr_eventstore.checkpoints import Checkpoint, Ledger, Move, open_ledger, storable
-from okr_eventstore.codec import NewerEvent, UnknownEvent
+from okr_eventstore.codec import UnknownEvent, UnreadableEvent
 from okr_eventstore.database import Connection, Database
 from okr_eventstore.errors import StoreUnavailableError
-from okr_eventstore.folding import newer
+from okr_eventstore.folding import unreadable
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.runner import Subscription
 
@@ -207,8 +207,8 @@ class _Retry:
         self, connection: Connection, events: Sequence[RecordedEvent], checkpoint: Checkpoint
     ) -> Checkpoint:
         for event in events:
-            if type(event.data) is NewerEvent:
-                raise newer(event)
+            if type(event.data) is UnreadableEvent:
+                raise unreadable(event)
         known = [event for event in events if type(event.data) is not UnknownEvent]
         rows = await digest(connection, self._ledger, known, self._subscription.projection, self._subscription.react)
         # The checkpoint stays where it is but is written, so that a runner notices: see Checkpoint.

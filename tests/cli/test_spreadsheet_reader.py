@@ -8,11 +8,12 @@ from decimal import Decimal
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from openpyxl import Workbook
+
 from okr_cli.spreadsheet import confidences, days, quantities
 from okr_cli.spreadsheet.model import Plan, letters
 from okr_cli.spreadsheet.people import people_in
 from okr_cli.spreadsheet.reader import read_plan
-from openpyxl import Workbook
 
 HEADER = "Objective,Department,Owner,Key result,Start,Commit,Target,Unit,Current,Confidence,Due"
 
@@ -89,7 +90,7 @@ def test_headers_are_known_by_their_common_spellings(field: str, spelling: str) 
 
 def test_columns_may_stand_in_any_order_and_unknown_ones_are_reported_as_ignored() -> None:
     read = read_plan(
-        b"Target;Mood;KR;Start;Dept;Owner;Objective\n9;:-);Shorter lead time;12;Platform;Ana;Ship calmly\n"
+        b"Target;Mood;KR;Start;Unit;Dept;Owner;Objective\n9;:-);Lead time;12;days;Platform;Ana;Ship calmly\n"
     )
     assert read.faults == ()
     assert read.ignored_columns == ("B 'Mood'",)
@@ -97,12 +98,12 @@ def test_columns_may_stand_in_any_order_and_unknown_ones_are_reported_as_ignored
 
 
 def test_titles_above_the_header_are_passed_over_and_rows_count_as_the_user_sees_them() -> None:
-    read = read_plan(f"OKRs 2026,,,\n\n{HEADER}\nO,D,Ana,KR,1,,1,,,,\n".encode())
+    read = read_plan(f"OKRs 2026,,,\n\n{HEADER}\nO,D,Ana,KR,1,,1,pts,,,\n".encode())
     assert [(fault.row, fault.cell, fault.header) for fault in read.faults] == [(4, "G4", "Target")]
 
 
 def test_a_goal_is_an_objective_where_a_target_stands_beside_it() -> None:
-    read = read_plan(b"Goal,Dept,Owner,KR,Start,Target\nO,D,Ana,K,1,2\n")
+    read = read_plan(b"Goal,Dept,Owner,KR,Start,Target\nO,D,Ana,K,1%,2%\n")
     assert (read.rows[0].objective, read.rows[0].target) == ("O", "2")
 
 
@@ -113,7 +114,7 @@ def test_missing_columns_are_named_together() -> None:
 
 
 def test_a_column_that_stands_twice_is_a_fault() -> None:
-    assert "COLUMN_TWICE" in reasons(plan("O,D,Ana,K,1,,2,,,,,7", header=HEADER + ",Actual"))
+    assert "COLUMN_TWICE" in reasons(plan("O,D,Ana,K,1,,2,pts,,,,7", header=HEADER + ",Actual"))
 
 
 # Cells that mean "as above"
@@ -122,19 +123,19 @@ def test_a_column_that_stands_twice_is_a_fault() -> None:
 def test_blank_cells_mean_as_above() -> None:
     read = plan(
         "Calm releases,Platform,Ana,KR 1,1,,2,%,,,",
-        ",,,KR 2,1,,2,,,,",
-        "Happy users,,,KR 3,1,,2,,,,",
+        ",,,KR 2,1,,2,€,,,",
+        "Happy users,,,KR 3,1,,2,days,,,",
     )
     assert [(row.objective, row.department, row.owner, row.unit) for row in read.rows] == [
         ("Calm releases", "Platform", "Ana", "%"),
-        ("Calm releases", "Platform", "Ana", "%"),
-        ("Happy users", "Platform", "Ana", ""),
+        ("Calm releases", "Platform", "Ana", "€"),
+        ("Happy users", "Platform", "Ana", "days"),
     ]
 
 
 def test_parent_and_champions_are_carried_within_one_objective_only() -> None:
     header = "Objective,Dept,Owner,Parent,KR,Champions,Start,Target"
-    read = plan("A,D,Ana,Top,K1,Ben; Cy,1,2", ",,,,K2,,1,2", "B,,,,K3,,1,2", header=header)
+    read = plan("A,D,Ana,Top,K1,Ben; Cy,1%,2%", ",,,,K2,,1%,2%", "B,,,,K3,,1%,2%", header=header)
     assert [(row.parent_objective, list(row.champions)) for row in read.rows] == [
         ("Top", ["Ben", "Cy"]),
         ("Top", ["Ben", "Cy"]),
@@ -143,13 +144,13 @@ def test_parent_and_champions_are_carried_within_one_objective_only() -> None:
 
 
 def test_a_heading_row_names_the_objective_of_the_rows_below_it() -> None:
-    read = plan("Calm releases,Platform,Ana,,,,,,,,", ",,,KR 1,1,,2,,,,")
+    read = plan("Calm releases,Platform,Ana,,,,,,,,", ",,,KR 1,1,,2,pts,,,")
     assert read.faults == ()
     assert [(row.row, row.objective) for row in read.rows] == [(3, "Calm releases")]
 
 
 def test_an_objective_without_key_results_is_a_fault() -> None:
-    assert reasons(plan("Lonely,Platform,Ana,,,,,,,,", "Other,,,K,1,,2,,,,")) == ["NO_KEY_RESULTS"]
+    assert reasons(plan("Lonely,Platform,Ana,,,,,,,,", "Other,,,K,1,,2,pts,,,")) == ["NO_KEY_RESULTS"]
 
 
 # Numbers
@@ -200,23 +201,23 @@ def test_what_is_no_number_is_not_guessed(text: str) -> None:
     [("2,5", "1.234"), ("2.5", "1234"), ("1.000,5", "1.234"), ("10", "1234")],
 )
 def test_an_ambiguous_number_is_settled_by_the_others_of_its_column(evidence: str, value: str) -> None:
-    read = plan('O,D,Ana,K1,0,,"1,234",,,,', f',,,K2,0,,"{evidence}",,,,')
+    read = plan('O,D,Ana,K1,0,,"1,234",pts,,,', f',,,K2,0,,"{evidence}",pts,,,')
     assert read.rows[0].target == value
     assert any("G2" in note and value in note for note in read.notes)
 
 
 def test_an_ambiguous_number_is_settled_by_the_file_when_its_column_says_nothing() -> None:
-    assert plan('O,D,Ana,K1,"0,5",,"1,234",,,,').rows[0].target == "1.234"
+    assert plan('O,D,Ana,K1,"0,5",,"1,234",pts,,,').rows[0].target == "1.234"
 
 
 def test_a_file_cut_by_semicolons_writes_decimal_commas_unless_it_proves_otherwise() -> None:
     header = HEADER.replace(",", ";")
-    assert plan("O;D;Ana;K;0;;1,234;;;;", header=header).rows[0].target == "1.234"
-    assert plan("O;D;Ana;K;0.5;;1,234;;;;", header=header).rows[0].target == "1234"
+    assert plan("O;D;Ana;K;0;;1,234;pts;;;", header=header).rows[0].target == "1.234"
+    assert plan("O;D;Ana;K;0.5;;1,234;pts;;;", header=header).rows[0].target == "1234"
 
 
 def test_contradicting_evidence_makes_an_ambiguous_number_a_fault() -> None:
-    read = plan('O,D,Ana,K1,0,,"1,234",,,,', ',,,K2,0,,"1,5",,,,', ",,,K3,0,,1.5,,,,")
+    read = plan('O,D,Ana,K1,0,,"1,234",pts,,,', ',,,K2,0,,"1,5",pts,,,', ",,,K3,0,,1.5,pts,,,")
     assert [(fault.cell, fault.reason) for fault in read.faults] == [("G2", "AMBIGUOUS_NUMBER")]
 
 
@@ -227,7 +228,7 @@ def test_percentages_and_currencies_give_the_unit_when_it_is_blank() -> None:
 
 @pytest.mark.parametrize("text", ["NaN", "nan", "inf", "-Infinity", "\u221e"])
 def test_what_is_not_finite_is_refused(text: str) -> None:
-    assert reasons(plan(f"O,D,Ana,K,{text},,2,,,,")) == ["NOT_FINITE"]
+    assert reasons(plan(f"O,D,Ana,K,{text},,2,pts,,,")) == ["NOT_FINITE"]
 
 
 def test_a_unit_behind_the_number_is_fine_when_the_unit_column_says_the_same() -> None:
@@ -235,15 +236,26 @@ def test_a_unit_behind_the_number_is_fine_when_the_unit_column_says_the_same() -
     assert reasons(plan("O,D,Ana,K,9 weeks,,6,days,,,")) == ["NOT_A_NUMBER"]
 
 
+def test_a_key_result_without_a_unit_is_a_fault() -> None:
+    (fault,) = plan("O,D,Ana,K,1,,2,,,,").faults
+    assert (fault.cell, fault.reason, fault.field) == ("H2", "MISSING", "unit")
+
+
+def test_a_row_that_names_nothing_is_a_fault_and_one_of_foreign_notes_is_not() -> None:
+    header = HEADER + ",Notes"
+    read = plan("O,D,Ana,K,1,,2,days,,,,", ",,Ben,,,,,,,,,", ",,,,,,,,,,,see above", header=header)
+    assert [(fault.row, fault.field) for fault in read.faults] == [(3, "key_result")]
+
+
 def test_more_digits_than_a_decimal_holds_are_refused() -> None:
-    assert reasons(plan(f"O,D,Ana,K,0,,{'9' * 21},,,,")) == ["TOO_MANY_DIGITS"]
+    assert reasons(plan(f"O,D,Ana,K,0,,{'9' * 21},pts,,,")) == ["TOO_MANY_DIGITS"]
 
 
 # Rules a row can break by itself
 
 
 def test_start_equal_to_target_and_commit_beyond_target_are_faults() -> None:
-    read = plan("O,D,Ana,K1,5,,5.0,,,,", ",,,K2,5,12,10,,,,", ",,,K3,10,4,5,,,,", ",,,K4,10,7,5,,,,")
+    read = plan("O,D,Ana,K1,5,,5.0,pts,,,", ",,,K2,5,12,10,pts,,,", ",,,K3,10,4,5,pts,,,", ",,,K4,10,7,5,pts,,,")
     assert [(fault.cell, fault.reason) for fault in read.faults] == [
         ("G2", "START_EQUALS_TARGET"),
         ("F3", "COMMIT_OUT_OF_ORDER"),
@@ -252,18 +264,18 @@ def test_start_equal_to_target_and_commit_beyond_target_are_faults() -> None:
 
 
 def test_a_key_result_that_stands_twice_is_a_fault() -> None:
-    assert reasons(plan("O,D,Ana,K,1,,2,,,,", ",,,k,1,,3,,,,")) == ["KEY_RESULT_TWICE"]
+    assert reasons(plan("O,D,Ana,K,1,,2,pts,,,", ",,,k,1,,3,pts,,,")) == ["KEY_RESULT_TWICE"]
 
 
 def test_two_hundred_faults_are_all_told() -> None:
-    read = plan(*(f"O{n},D,Ana,K,many,,few,,,," for n in range(100)))
+    read = plan(*(f"O{n},D,Ana,K,many,,few,pts,,," for n in range(100)))
     assert len(read.faults) == 200
     assert read.rows == ()
 
 
 def test_text_without_end_and_control_characters_are_faults() -> None:
-    assert reasons(plan(f"{'x' * 5000},D,Ana,K,1,,2,,,,")) == ["TOO_LONG"]
-    assert reasons(plan("O\x07,D,Ana,K,1,,2,,,,")) == ["CONTROL_CHARACTER"]
+    assert reasons(plan(f"{'x' * 5000},D,Ana,K,1,,2,pts,,,")) == ["TOO_LONG"]
+    assert reasons(plan("O\x07,D,Ana,K,1,,2,pts,,,")) == ["CONTROL_CHARACTER"]
 
 
 # Confidence and dates
@@ -282,18 +294,18 @@ def test_text_without_end_and_control_characters_are_faults() -> None:
     ],
 )
 def test_confidence_is_read_by_the_scale_of_its_column(written: list[str], read_as: list[str]) -> None:
-    read = plan(*(f'O,D,Ana,K{n},1,,2,,,"{text}",' for n, text in enumerate(written)))
+    read = plan(*(f'O,D,Ana,K{n},1,,2,pts,,"{text}",' for n, text in enumerate(written)))
     assert read.faults == ()
     assert [row.confidence for row in read.rows] == read_as
 
 
 @pytest.mark.parametrize("text", ["1.2", "-0.1", "120%", "101", "high", "NaN"])
 def test_a_confidence_outside_of_its_scale_is_a_fault(text: str) -> None:
-    assert reasons(plan(f"O,D,Ana,K,1,,2,,,{text},")) == ["CONFIDENCE_OUT_OF_RANGE"]
+    assert reasons(plan(f"O,D,Ana,K,1,,2,pts,,{text},")) == ["CONFIDENCE_OUT_OF_RANGE"]
 
 
 def test_a_header_may_name_the_scale_of_confidence() -> None:
-    read = plan("O,D,Ana,K,1,,2,,,1,", header=HEADER.replace("Confidence", "Confidence (0-10)"))
+    read = plan("O,D,Ana,K,1,,2,pts,,1,", header=HEADER.replace("Confidence", "Confidence (0-10)"))
     assert read.rows[0].confidence == "0.1"
     assert confidences.stated_scale("Confidence %") == Decimal(100)
 
@@ -302,19 +314,19 @@ def test_a_header_may_name_the_scale_of_confidence() -> None:
     "text", ["2026-03-31", "31.03.2026", "31.3.26", "31/03/2026", "03/31/2026", "31 Mar 2026", "March 31, 2026"]
 )
 def test_dates_are_read_as_people_write_them(text: str) -> None:
-    assert plan(f'O,D,Ana,K,1,,2,,,,"{text}"').rows[0].due_on == "2026-03-31"
+    assert plan(f'O,D,Ana,K,1,,2,pts,,,"{text}"').rows[0].due_on == "2026-03-31"
 
 
 def test_day_and_month_are_told_apart_by_the_rest_of_the_column() -> None:
-    assert [row.due_on for row in plan("O,D,Ana,K1,1,,2,,,,03/04/2026", ",,,K2,1,,2,,,,30/04/2026").rows] == [
+    assert [row.due_on for row in plan("O,D,Ana,K1,1,,2,pts,,,03/04/2026", ",,,K2,1,,2,pts,,,30/04/2026").rows] == [
         "2026-04-03",
         "2026-04-30",
     ]
-    assert plan("O,D,Ana,K1,1,,2,,,,03/04/2026", ",,,K2,1,,2,,,,04/30/2026").rows[0].due_on == "2026-03-04"
+    assert plan("O,D,Ana,K1,1,,2,pts,,,03/04/2026", ",,,K2,1,,2,pts,,,04/30/2026").rows[0].due_on == "2026-03-04"
 
 
 def test_a_date_that_nothing_settles_is_a_fault() -> None:
-    (fault,) = plan("O,D,Ana,K,1,,2,,,,03/04/2026").faults
+    (fault,) = plan("O,D,Ana,K,1,,2,pts,,,03/04/2026").faults
     assert (fault.cell, fault.header, fault.reason) == ("K2", "Due", "AMBIGUOUS_DATE")
     assert "2026-04-03 or 2026-03-04" in fault.message
 
@@ -322,11 +334,11 @@ def test_a_date_that_nothing_settles_is_a_fault() -> None:
 @pytest.mark.parametrize("text", ["2026-02-30", "46112", "soon", "13/13/2026"])
 def test_what_is_no_date_is_a_fault(text: str) -> None:
     assert days.written_day(text) is None
-    assert reasons(plan(f"O,D,Ana,K,1,,2,,,,{text}")) == ["NOT_A_DATE"]
+    assert reasons(plan(f"O,D,Ana,K,1,,2,pts,,,{text}")) == ["NOT_A_DATE"]
 
 
 def test_a_due_date_outside_of_the_cycle_is_a_fault_when_the_cycle_is_known() -> None:
-    body = f"{HEADER}\nO,D,Ana,K,1,,2,,,,2026-07-01".encode()
+    body = f"{HEADER}\nO,D,Ana,K,1,,2,pts,,,2026-07-01".encode()
     assert reasons(read_plan(body, cycle=(date(2026, 4, 1), date(2026, 6, 30)))) == ["DUE_OUTSIDE_CYCLE"]
 
 
@@ -382,7 +394,7 @@ def test_a_quotation_mark_that_never_closes_is_one_fault() -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_delimiter_is_found_out(delimiter: str) -> None:
-    text = f"{HEADER}\nO,D,Ana,K,1,,2,,,,".replace(",", delimiter)
+    text = f"{HEADER}\nO,D,Ana,K,1,,2,pts,,,".replace(",", delimiter)
     assert read_plan(text.encode()).rows[0].key_result == "K"
 
 
@@ -421,7 +433,7 @@ def test_the_first_sheet_with_the_headers_is_taken() -> None:
     book = workbook(["Notes"], ["nothing here"])
     second = book.create_sheet("OKRs")
     second.append(XLSX_HEADER)
-    second.append(["O", "D", "Ana", "K", 1, 2])
+    second.append(["O", "D", "Ana", "K", 1, 2, "days"])
     read = read_plan(saved(book))
     assert (read.sheet, len(read.rows)) == ("OKRs", 1)
 
@@ -448,7 +460,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked() -> None:
 
 
 def test_a_sheet_that_claims_a_million_rows_is_read_in_bounded_time() -> None:
-    book = workbook(XLSX_HEADER, ["O", "D", "Ana", "K", 1, 2])
+    book = workbook(XLSX_HEADER, ["O", "D", "Ana", "K", 1, 2, "days"])
     sheet = book.active
     assert sheet is not None
     sheet["XFD1048576"] = "far away"

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from google.protobuf.message import Message
 from grpc import RpcError, StatusCode, aio
+
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
@@ -19,7 +20,6 @@ from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
 from okr_chassis.errors import Refusal, refusal_of
-
 from okr_cli.failures import CommandError, RefusedError, SetupError, TryAgainError
 
 CONNECT_SECONDS = 3.0

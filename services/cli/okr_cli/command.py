@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 import uvloop
-from okr_chassis.startup import StartupError
 
+from okr_chassis.startup import StartupError
 from okr_cli.failures import EXIT_CODES, CommandError, SetupError
 from okr_cli.output import Output
 from okr_cli.session import Session

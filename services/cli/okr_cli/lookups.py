@@ -7,7 +7,6 @@ from uuid import UUID
 
 from okr.directory.v1.directory_pb2 import ListPeopleRequest, ListUnitsRequest, Unit
 from okr.insights.v1.insights_pb2 import GetBoardRequest, GetBoardResponse
-
 from okr_cli.client import Client
 from okr_cli.failures import RefusedError
 

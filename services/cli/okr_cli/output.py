@@ -60,6 +60,8 @@ class Output:
             if error.document is not None:
                 self.document(error.document)
             told = {"reason": error.reason, "message": error.message, "details": list(error.details)}
+            if error.document is not None:
+                told["details"] = []  # the document has them all
             self.err.file.write(json.dumps({"error": told, "exit_code": error.exit_code}, ensure_ascii=False) + "\n")
             return
         line = Text("okr: ", style="bold red" if error.exit_code != 3 else "bold yellow")

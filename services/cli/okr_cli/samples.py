@@ -8,7 +8,8 @@ All ids are derived from the story: when the telling was interrupted, telling it
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from itertools import groupby
-from typing import NamedTuple
+from pathlib import Path
+from typing import assert_never
 from uuid import UUID
 
 from okr.checkins.v1.checkins_pb2 import CorrectCheckInRequest, GetCheckInRequest, RecordCheckInRequest
@@ -31,30 +32,54 @@ from okr.goals.v1.goals_pb2 import (
 from okr_chassis.clock import ManualClock
 from okr_chassis.issuer import DevelopmentIssuer
 from okr_chassis.platform import Platform
-
 from okr_cli.client import Client
 from okr_cli.failures import RefusedError
 from okr_cli.output import Meter
-from okr_cli.story import Step, Story
-
-CORE_STEPS = 4
-"""What comes before the steps of the key results: the organisation, its units, its people, its plan."""
+from okr_cli.story import Opening, Step, Story, timeline
 
 
 class Turn(NamedTuple):
-    """One story's next thing to do. `place` is its place among the things of its day."""
+    """One story's next thing to do."""
 
     at: datetime
     teller: "Teller"
-    step: Step | int
+    step: Step | Opening
+
+
+class Bookmark:
+    """How far a telling has come, in a file: where it was interrupted, the next one goes on at that moment.
+
+    Without it the platform would look at a half-told story with today's eyes, and find everything behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> datetime | None:
+        try:
+            return datetime.fromisoformat(self._path.read_text().strip())
+        except (OSError, ValueError):
+            return None
+
+    def put(self, at: datetime) -> None:
+        self._path.write_text(f"{at.isoformat()}\n")
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
 
 
 async def tell(
-    stage: Platform, clock: ManualClock, stories: Sequence[Story], now: datetime, meter: Meter | None = None
+    stage: Platform,
+    clock: ManualClock,
+    stories: Sequence[Story],
+    now: datetime,
+    bookmark: Bookmark | None = None,
+    meter: Meter | None = None,
 ) -> bool:
     """Tell the stories that are not told to the end. Says whether there was anything to tell.
 
-    A log that holds organisations and none of ours belongs to somebody: nothing is told into it.
+    The platform's clock starts at the bookmark, or now. A log that holds organisations and none of
+    ours belongs to somebody: nothing is told into it.
     """
     issuer = stage.issuer
     if issuer is None:
@@ -71,15 +96,21 @@ async def tell(
             (turn for teller in open_tellers for turn in teller.turns()),
             key=lambda turn: (turn.at, turn.teller.story.organization.slug),
         )
+        if turns and (bookmark is None or bookmark.read() is None):
+            clock.set(turns[0].at)
         done = 0
         for _, of_a_day in groupby(turns, key=lambda turn: turn.at.date()):
             for turn in of_a_day:
-                clock.set(turn.at)
+                clock.set(max(turn.at, clock()))  # what was told before the bookmark is only told again
+                if bookmark is not None:
+                    bookmark.put(clock())
                 await turn.teller.take(turn.step, stage)
                 done += 1
                 if meter is not None:
                     meter.update(done, len(turns))
             await stage.wait_idle()
+    if bookmark is not None:
+        bookmark.remove()
     return bool(turns)
 
 
@@ -122,30 +153,19 @@ class Teller:
         return True
 
     def turns(self) -> list[Turn]:
-        """Everything to do, each at its moment. What falls on today happens before now, in order."""
-        story = self.story
-        turns = [Turn(story.moment(self.today, story.plan.days_ago, place), self, place) for place in range(CORE_STEPS)]
-        for days_ago, steps in groupby(story.steps(), key=lambda step: step.part.days_ago):
-            of_the_day = list(steps)
-            for place, step in enumerate(of_the_day):
-                at = story.moment(self.today, days_ago, place)
-                midnight = datetime.combine(story.day(self.today, days_ago), time(), story.zone).astimezone(UTC)
-                if at >= self.now:
-                    # Early in the morning the story's nine o'clock is yet to come.
-                    at = midnight + (self.now - midnight) * (place + 1) / (len(of_the_day) + 1)
-                turns.append(Turn(at, self, step))
-        return turns
+        """Everything to do, each at its moment."""
+        return [Turn(at, self, step) for at, step in timeline(self.story, self.today, self.now)]
 
-    async def take(self, step: Step | int, stage: Platform) -> None:
+    async def take(self, step: Step | Opening, stage: Platform) -> None:
         """Do one thing, and let the platform come to rest where the next thing builds on it."""
         match step:
-            case 0:
+            case Opening.FOUND:
                 await self._found()
-            case 1:
+            case Opening.UNITS:
                 await self._add_units()
-            case 2:
+            case Opening.PEOPLE:
                 await self._register_people()
-            case 3:
+            case Opening.PLAN:
                 await stage.wait_idle()
                 await self._import()
                 await stage.wait_idle()
@@ -154,7 +174,7 @@ class Teller:
                     await self._learn_key_results()
                 await self._step(step)
             case _:
-                raise AssertionError(f"there is no step {step}")
+                assert_never(step)
 
     # The beginning
 

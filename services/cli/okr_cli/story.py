@@ -6,6 +6,8 @@ Days count backwards from today, so that every story ends today whenever it is t
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from enum import Enum
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 from uuid import UUID, uuid5
@@ -157,6 +159,31 @@ class Story(Part):
             for number, part in enumerate(key_result.steps)
         ]
         return iter(sorted(steps, key=lambda step: -step.part.days_ago))
+
+
+class Opening(Enum):
+    """What comes before the steps of the key results, in this order."""
+
+    FOUND = 0
+    UNITS = 1
+    PEOPLE = 2
+    PLAN = 3
+
+
+def timeline(story: Story, today: date, now: datetime) -> list[tuple[datetime, Opening | Step]]:
+    """Everything that happens, each at its moment. What falls on today happens before `now`."""
+    days_ago = story.plan.days_ago
+    found: list[tuple[datetime, Opening | Step]] = [
+        (story.moment(today, days_ago, opening.value), opening) for opening in Opening
+    ]
+    for days_ago, steps in groupby(story.steps(), key=lambda step: step.part.days_ago):
+        of_the_day = list(steps)
+        midnight = datetime.combine(story.day(today, days_ago), time(), story.zone).astimezone(UTC)
+        early = story.moment(today, days_ago, len(of_the_day)) >= now  # nine o'clock is yet to come, or just past
+        for place, step in enumerate(of_the_day):
+            squeezed = midnight + (now - midnight) * (place + 1) / (len(of_the_day) + 1)
+            found.append((squeezed if early else story.moment(today, days_ago, place), step))
+    return found
 
 
 def examples() -> Path:

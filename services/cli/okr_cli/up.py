@@ -4,13 +4,10 @@ The one module of the command that knows the services; the others call them over
 """
 
 import asyncio
-import shutil
 import signal
 import socket
-import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 
 import okr_alignment.__main__ as alignment
 import okr_checkins.__main__ as checkins
@@ -25,12 +22,12 @@ from okr_chassis.postgres import EmbeddedPostgres
 from okr_chassis.service import ServiceModule
 from okr_chassis.settings import Settings
 from okr_chassis.startup import PortInUseError
-
 from okr_cli import samples
 from okr_cli.client import Client
 from okr_cli.commands.reading import show_board
 from okr_cli.failures import RefusedError
 from okr_cli.output import Output
+from okr_cli.program import program
 from okr_cli.story import Story, stories
 
 SERVICES: tuple[ServiceModule, ...] = (directory, goals, checkins, alignment, notifications, insights)
@@ -110,12 +107,13 @@ def _require_free_port(settings: Settings) -> None:
 async def _tell(settings: Settings, dsn: str, told: list[Story], output: Output) -> None:
     """Tell the sample stories where they are missing, on a platform nobody else can reach."""
     now = datetime.now(UTC)
-    clock = ManualClock(now)
+    bookmark = samples.Bookmark(settings.data_dir / "samples.bookmark")
+    clock = ManualClock(bookmark.read() or now)
     private = settings.model_copy(update={"grpc_host": "127.0.0.1", "peers": {}})
     output.say("· looking for the sample organisations", style="dim")
     async with Platform(private, dsn, SERVICES, clock=clock, port=0) as platform:
         with output.progress("· telling eight weeks of three organisations") as meter:
-            if await samples.tell(platform, clock, told, now, meter):
+            if await samples.tell(platform, clock, told, now, bookmark, meter):
                 output.say(f"· {len(told)} sample organisations are in", style="dim")
 
 
@@ -166,15 +164,3 @@ def _next_steps(settings: Settings, samples_shown: bool) -> list[str]:
         f"{okr} verify",
         f'{okr} import your-okrs.xlsx --organization "Your Company" --as "Your Name" --dry-run',
     ]
-
-
-def program() -> str:
-    """How this program was called, so that it can be called again."""
-    called = Path(sys.argv[0])
-    if called.name != "okr":
-        return "okr"
-    found = shutil.which("okr")
-    if found is not None and Path(found).resolve() == called.resolve():
-        return "okr"
-    here = Path.cwd()
-    return str(called.relative_to(here)) if called.is_absolute() and called.is_relative_to(here) else str(called)

@@ -9,7 +9,6 @@ from typing import Any
 
 from okr.insights.v1.insights_pb2 import BoardKeyResult, BoardObjective, GetBoardResponse, HistoryEntry
 from okr.notifications.v1.notifications_pb2 import Notification, NotificationKind
-
 from okr_cli import words
 from okr_cli.lookups import short_ids
 from okr_cli.tables import Cell, Column, Row

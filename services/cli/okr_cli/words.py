@@ -5,7 +5,6 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 from okr.insights.v1.insights_pb2 import Pace
 from okr.notifications.v1.notifications_pb2 import NotificationKind
-
 from okr_cli.tables import Cell
 
 PACES = {

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
+
 from okr.checkins.v1.checkins_pb2 import (
     CheckIn,
     CorrectCheckInRequest,
@@ -11,7 +12,6 @@ from okr.checkins.v1.checkins_pb2 import (
     RecordCheckInRequest,
 )
 from okr.insights.v1.insights_pb2 import BoardKeyResult, GetKeyResultHistoryRequest
-
 from okr_cli import entries, lookups, moments, views, words
 from okr_cli.client import Client
 from okr_cli.command import command

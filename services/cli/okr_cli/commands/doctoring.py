@@ -7,9 +7,9 @@ from importlib import metadata
 from typing import Literal, NamedTuple
 
 import typer
+
 from okr.insights.v1.insights_pb2 import GetBoardRequest
 from okr.operations.v1.operations_pb2 import GetStatusRequest, GetStatusResponse
-
 from okr_cli import words
 from okr_cli.client import Client
 from okr_cli.command import command

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 from grpc import RpcError, StatusCode
+
 from okr.eventlog.v1.eventlog_pb2 import Event, TailEventsRequest
 from okr_chassis.errors import refusal_of
-from okr_eventstore.model import Position
-
 from okr_cli import words
 from okr_cli.client import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, TOTAL_SECONDS, Client, failure
 from okr_cli.command import command
@@ -17,6 +16,7 @@ from okr_cli.failures import SetupError
 from okr_cli.output import Output
 from okr_cli.session import Session
 from okr_cli.tables import clean
+from okr_eventstore.model import Position
 
 SERVICES = ("directory", "goals", "checkins", "alignment", "notifications")
 LONGEST_DATA = 120

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from okr.directory.v1.directory_pb2 import GetOrganizationRequest, ListPeopleRequest, RegisterPersonRequest
 from okr.goals.v1.goals_pb2 import (
     GetImportRequest,
@@ -21,11 +22,11 @@ from okr.goals.v1.goals_pb2 import (
     PlanEffects,
     PlanFault,
 )
-
 from okr_cli import identity, words
 from okr_cli.client import Client
 from okr_cli.command import command
 from okr_cli.failures import RefusedError, SetupError, TryAgainError
+from okr_cli.program import program
 from okr_cli.session import Session
 from okr_cli.spreadsheet.model import MAX_FILE_BYTES, Fault, Plan
 from okr_cli.spreadsheet.reader import read_plan
@@ -220,8 +221,11 @@ def _refused(faults: Sequence[Fault], source: str) -> RefusedError:
 
 
 def _line(fault: Fault) -> str:
-    place = f"{fault.cell} ({fault.header}): " if fault.cell else f"row {fault.row}: " if fault.row else ""
-    return place + fault.message
+    if fault.cell:
+        return f"{fault.cell} ({fault.header}): {fault.message}"
+    field = fault.field.replace("_", " ")
+    place = f"row {fault.row}, {field}" if fault.row and field else f"row {fault.row}" if fault.row else field
+    return f"{place}: {fault.message}" if place else fault.message
 
 
 def fault_document(fault: Fault) -> dict[str, Any]:
@@ -301,7 +305,7 @@ def _say(session: Session, request: ImportPlanRequest, effects: PlanEffects, dry
         session.output.say(f"  {words.plural(effects.unchanged_rows, 'row')} unchanged")
     if not dry_run:
         named = f" --organization {session.organization!r}" if session.organization_named else ""
-        session.output.say(f"See it with: okr board{named}")
+        session.output.say(f"See it with: {program()} board{named}")
 
 
 async def _watch(session: Session, client: Client, import_id: str, position: str) -> GetImportResponse:

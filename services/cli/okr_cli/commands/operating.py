@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 from grpc import RpcError
+
 from okr.operations.v1.operations_pb2 import (
     ListParkedRequest,
     RebuildRequest,
@@ -13,7 +14,6 @@ from okr.operations.v1.operations_pb2 import (
     VerifyResponse,
 )
 from okr_chassis.errors import refusal_of
-
 from okr_cli import words
 from okr_cli.client import failure
 from okr_cli.command import command

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from typing import Annotated
 
 import typer
+
 from okr.alignment.v1.alignment_pb2 import GetTreeRequest
 from okr.insights.v1.insights_pb2 import BoardObjective, GetBoardRequest, GetKeyResultHistoryRequest, HistoryEntry
 from okr.notifications.v1.notifications_pb2 import ListInboxRequest
-
 from okr_cli import lookups, moments, views, words
 from okr_cli.client import Client
 from okr_cli.command import command

@@ -28,7 +28,6 @@ async def up(
     try:
         # Only this command needs the services; the others start faster without them.
         from okr_chassis import logs
-
         from okr_cli import up as embedded
     except ImportError as error:
         raise SetupError(

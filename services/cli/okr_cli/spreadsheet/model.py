@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from msgspec import Struct
+
 from okr.goals.v1.goals_pb2 import PlanRow
 
 MAX_FILE_BYTES = 8 * 1024 * 1024

@@ -6,7 +6,7 @@ One row is one key result. Where cells are blank:
 - department, owner: as above, also across objectives;
 - parent objective: as above within the same objective; a new objective without one has none;
 - champions: as above within the same objective, else the objective's owner;
-- unit: what the row's numbers show (`%`, a currency), else as above within the same objective;
+- unit: what the row's numbers show (`%`, a currency); otherwise it is missing, for key results rarely share one;
 - commit, current, confidence, due: none; the platform's defaults hold.
 
 A row with an objective and nothing of a key result is a heading for the rows below it.
@@ -19,7 +19,6 @@ from typing import Final
 
 from okr.goals.v1.goals_pb2 import PlanRow
 from okr_chassis.fields import NAME_LENGTH, NUMBER_DIGITS, NUMBER_PLACES, TITLE_LENGTH
-
 from okr_cli.spreadsheet import confidences, days, headers, quantities
 from okr_cli.spreadsheet.delimited import HEADER_WITHIN_ROWS, read_delimited
 from okr_cli.spreadsheet.model import (
@@ -93,14 +92,15 @@ class _Reading:
 
     def plan(self) -> Plan:
         header_at = self._header()
+        known = [column.index for column in self.columns.values()]
         body = [
             (number, row)
             for number, row in enumerate(self.sheet.rows[header_at + 1 :], header_at + 2)
-            if any(not cell.blank for cell in row)
+            if any(index < len(row) and not row[index].blank for index in known)
         ]
         if not body:
             raise UnreadableFileError(
-                "NO_ROWS", "the file has a header row and nothing below it; each row is a key result", row=header_at + 1
+                "NO_ROWS", "the file has a header row and no key results below it; each row is one", row=header_at + 1
             )
         self._weigh_evidence(body)
         rows = [row for row in self._rows(body) if row.row not in self.faulty_rows]
@@ -217,6 +217,8 @@ class _Reading:
             if not any(field in cells and not cells[field].blank for field in OF_A_KEY_RESULT):
                 if cells.get("objective", EMPTY).text:
                     headings.setdefault(above["objective"].casefold(), number)
+                else:
+                    self._fault(number, "key_result", "MISSING", "this row names neither a key result nor an objective")
                 continue
             headings.pop(above["objective"].casefold(), None)
             plan_row = self._plan_row(number, cells, texts, above)
@@ -242,7 +244,7 @@ class _Reading:
         carried = {"objective": objective}
         for field in ("department", "owner"):
             carried[field] = texts.get(field, "") or above.get(field, "")
-        for field in ("parent_objective", "champions", "unit"):
+        for field in ("parent_objective", "champions"):
             carried[field] = texts.get(field, "") or (above.get(field, "") if same else "")
         return carried
 
@@ -253,7 +255,7 @@ class _Reading:
         champions = people_in(held["champions"])
         owner = held["owner"] or (champions[0] if champions else "")
         own_unit, title = own.get("unit", ""), own.get("key_result", "")
-        amounts, shown_unit = self._amounts(number, cells, own_unit or held["unit"])
+        amounts, shown_unit = self._amounts(number, cells, own_unit)
         for field, text in (
             ("objective", held["objective"]),
             ("department", held["department"]),
@@ -267,6 +269,10 @@ class _Reading:
         for field in ("start", "target"):
             if cells.get(field, EMPTY).blank:
                 self._fault(number, field, "MISSING", f"{field} is missing; a key result goes from a start to a target")
+        unit = own_unit or shown_unit
+        if not unit and title:
+            field = "unit" if "unit" in self.columns else "target"
+            self._fault(number, field, "MISSING", "unit is missing; say what the numbers count, as in days, € or %")
         self._check_distance(number, amounts)
         if len(champions) != len({name.casefold() for name in champions}):
             self._fault(number, "champions", "CHAMPION_TWICE", f"{held['champions']!r} names someone twice")
@@ -281,7 +287,7 @@ class _Reading:
             start=amounts.get("start", ""),
             commit=amounts.get("commit", ""),
             target=amounts.get("target", ""),
-            unit=own_unit or shown_unit or held["unit"],
+            unit=unit,
             current=amounts.get("current", ""),
             confidence=self._confidence(number, cells.get("confidence", EMPTY)),
             due_on=self._due(number, cells.get("due_on", EMPTY)),

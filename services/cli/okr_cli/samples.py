@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from itertools import groupby
 from pathlib import Path
-from typing import assert_never
+from typing import NamedTuple, assert_never
 from uuid import UUID
 
 from okr.checkins.v1.checkins_pb2 import CorrectCheckInRequest, GetCheckInRequest, RecordCheckInRequest

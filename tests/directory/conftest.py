@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from okr_directory import __main__ as directory
 
+from okr_directory import __main__ as directory
 from tests.support.house import Desk, House, database_of_its_own, house
 
 

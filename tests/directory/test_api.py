@@ -1,11 +1,13 @@
 """Directory through gRPC on a real PostgreSQL."""
 
+import asyncio
 from uuid import UUID
 
 import grpc
 import pytest
-from okr.directory.v1 import directory_pb2 as pb
 
+from okr.directory.v1 import directory_pb2 as pb
+from okr_chassis.errors import refusal_of
 from tests.support.house import Desk, House, new_id, page, refused
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
@@ -135,6 +137,29 @@ async def test_a_handle_belongs_to_one_person(desk: Desk) -> None:
     await desk.directory.RegisterPerson(ana())
     with refused(PRECONDITION, "HANDLE_TAKEN"):
         await desk.directory.RegisterPerson(ana(name="Ana Silva", handle="ANA"))
+
+
+async def test_of_many_who_want_one_handle_at_once_exactly_one_gets_it(desk: Desk) -> None:
+    await found(desk)
+    requests = [ana(name=f"Ana {number}") for number in range(8)]
+    answers = await asyncio.gather(*map(desk.directory.RegisterPerson, requests), return_exceptions=True)
+    refusals = [refusal_of(each).reason for each in answers if isinstance(each, grpc.aio.AioRpcError)]
+    assert refusals == ["HANDLE_TAKEN"] * 7
+    (holder,) = (await desk.directory.ListPeople(pb.ListPeopleRequest(handle="ana"))).people
+    winner = next(request for request, each in zip(requests, answers, strict=True) if not isinstance(each, Exception))
+    assert (holder.person_id, holder.name) == (winner.person_id, winner.name)
+    assert len((await desk.directory.ListPeople(pb.ListPeopleRequest())).people) == 1
+
+
+async def test_what_was_written_a_moment_ago_is_found_without_its_position(desk: Desk) -> None:
+    await found(desk)
+    for number in range(20):
+        unit_id = await add_unit(desk, f"Unit {number}")
+        assert (await desk.directory.GetUnit(pb.GetUnitRequest(unit_id=unit_id))).unit.name == f"Unit {number}"
+        request = ana(handle=f"ana{number}")
+        await desk.directory.RegisterPerson(request)
+        listed = await desk.directory.ListPeople(pb.ListPeopleRequest(person_ids=[request.person_id]))
+        assert [person.handle for person in listed.people] == [f"ana{number}"]
 
 
 async def test_handles_of_other_organisations_do_not_matter(desk: Desk, directory_house: House) -> None:

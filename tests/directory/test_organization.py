@@ -3,10 +3,10 @@
 from uuid import UUID
 
 import pytest
+
 from okr_contracts.directory import OrganizationEvent, OrganizationFounded, UnitAdded, UnitMoved, UnitRenamed
 from okr_directory.decider import organization as rules
 from okr_directory.decider.organization import AddUnit, FoundOrganization, MoveUnit, RenameUnit, organizations
-
 from tests.support.spec import spec, violations
 
 ORGANIZATION = UUID(int=1)

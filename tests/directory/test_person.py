@@ -4,7 +4,6 @@ from uuid import UUID
 
 from okr_contracts.directory import PersonMoved, PersonRegistered
 from okr_directory.decider.person import EnterPerson, MovePerson, people
-
 from tests.support.spec import spec
 
 ANA, SALES, MARKETING = (UUID(int=number) for number in (1, 2, 3))
@@ -47,3 +46,13 @@ def test_a_person_moves() -> None:
 
 def test_only_a_registered_person_moves() -> None:
     person_spec.when(move(SALES)).then_not_found("PERSON_NOT_FOUND")
+
+
+def test_a_handle_that_somebody_else_has_is_refused() -> None:
+    command = EnterPerson(person_id=ANA, identity="handle_taken")
+    person_spec.when(command).then_refused("HANDLE_TAKEN")
+
+
+def test_the_same_person_under_another_name_is_refused() -> None:
+    command = EnterPerson(person_id=ANA, unit_id=SALES, identity="differs")
+    person_spec.given(registered()).when(command).then_already_exists("PERSON_ALREADY_EXISTS")

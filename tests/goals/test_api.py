@@ -1,5 +1,7 @@
 """Goals through gRPC on a real PostgreSQL, with directory beside it."""
 
+import asyncio
+import contextlib
 from typing import Any
 
 import grpc
@@ -118,6 +120,26 @@ async def test_accountability_is_handed_over_and_never_dropped(office: Office) -
     position = (await office.goals.ReleaseChampion(release)).receipt.position
     champions = (await office.objective(objective_id, position)).key_results[0].champions
     assert [each.person_id for each in champions] == [office.ben]
+
+
+async def test_however_many_take_over_at_once_exactly_one_is_accountable(office: Office) -> None:
+    objective_id = await office.draft(await office.active_cycle())
+    key_result_id = await office.define(objective_id)
+    takers = [office.ana, office.ben] * 4
+
+    async def take_over(person_id: str) -> None:
+        request = pb.AssignChampionRequest(
+            request_id=new_id(),
+            objective_id=objective_id,
+            key_result_id=key_result_id,
+            champion=pb.Champion(person_id=person_id, role=ACCOUNTABLE),
+        )
+        with contextlib.suppress(grpc.aio.AioRpcError):  # ABORTED after three lost races is an honest answer
+            await office.goals.AssignChampion(request)
+
+    await asyncio.gather(*map(take_over, takers))
+    champions = (await office.objective(objective_id)).key_results[0].champions
+    assert [champion.role for champion in champions].count(ACCOUNTABLE) == 1
 
 
 async def test_closing_closes_the_key_results(office: Office) -> None:

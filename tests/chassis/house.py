@@ -12,6 +12,8 @@ from uuid import UUID, uuid4, uuid5
 
 from grpc import aio
 from msgspec import Struct
+from pydantic import BaseModel
+
 from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceServicer, add_DirectoryServiceServicer_to_server
 from okr_chassis.auth import caller
@@ -23,7 +25,6 @@ from okr_eventstore.decider import Decider
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Row, Rows
 from okr_eventstore.runner import Subscription
-from pydantic import BaseModel
 
 Context = aio.ServicerContext[Any, Any]
 

@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
+
 from okr.common.v1 import common_pb2
 from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
@@ -17,7 +19,6 @@ from okr_chassis.rpc import accept, check, enum_text, enum_value, etag, expected
 from okr_contracts.errors import InvalidInputError
 from okr_contracts.goals import ChampionRole, KeyResultType
 from okr_eventstore.model import Done, Position
-from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
 
 def read(kind: Any, value: Any) -> Any:

@@ -8,13 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
+
 from okr.directory.v1 import directory_pb2 as pb
 from okr.eventlog.v1 import eventlog_pb2
 from okr.operations.v1 import operations_pb2
 from okr_contracts.directory import UnitAdded
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Rows
-
 from tests.chassis.conftest import Client, Site, refused, running
 from tests.chassis.house import Module, UnitRow, project
 

@@ -1,6 +1,7 @@
 """The platform as a whole: up together, at rest when all is done, down in order, and clear about what hinders it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr_chassis.channels import connect
@@ -23,13 +25,13 @@ from okr_chassis.clock import ManualClock
 from okr_chassis.errors import refusal_of
 from okr_chassis.issuer import DevelopmentIssuer
 from okr_chassis.platform import IdleError, Platform
+from okr_chassis.postgres import EmbeddedPostgres, _processes_in
 from okr_chassis.service import Host
 from okr_chassis.settings import Settings, SettingsError
 from okr_chassis.startup import PortInUseError, StartupError, UnsafeSettingError
 from okr_contracts.directory import UnitAdded
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Rows
-
 from tests.chassis.conftest import Client, Site, running
 from tests.chassis.house import Module, UnitRow, project
 
@@ -97,6 +99,26 @@ async def test_everything_is_there_after_a_restart(fresh_dsn: str, tmp_path: Pat
     async with running(fresh_dsn, tmp_path / "data") as site:
         again = site.client(token=token)
         assert await names(again, position) == {"Sales"}
+
+
+async def test_a_platform_whose_postgres_dies_carries_on_and_loses_nothing(tmp_path: Path) -> None:
+    async with EmbeddedPostgres(tmp_path / "data") as postgres, running(postgres.dsn, tmp_path / "data") as site:
+        client = site.client()
+        await found(client)
+        for index in range(10):
+            if index == 5:
+                for pid in _processes_in(tmp_path / "data" / "postgres"):
+                    with contextlib.suppress(ProcessLookupError):  # one that went with the others
+                        os.kill(pid, signal.SIGKILL)
+            request = pb.AddUnitRequest(request_id=str(uuid4()), unit_id=str(uuid4()), name=f"Unit {index}")
+            while True:
+                try:
+                    position = (await client.directory.AddUnit(request, timeout=20)).receipt.position
+                    break
+                except grpc.RpcError as error:
+                    assert refusal_of(error).code == grpc.StatusCode.UNAVAILABLE, refusal_of(error)
+        await site.platform.wait_idle()
+        assert await names(client, position) == {f"Unit {index}" for index in range(10)}
 
 
 async def test_a_changed_projection_is_rebuilt_before_it_is_served(fresh_dsn: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """PostgreSQL of our own: what is acknowledged survives every kind of kill, and nobody else's data is touched."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -8,11 +9,12 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+
 from okr_chassis import postgres as driver
 from okr_chassis.data_directory import DataDirectoryError, DataDirectoryInUseError
 from okr_chassis.postgres import EmbeddedPostgres, PostgresStartError, check_durability
@@ -50,8 +52,7 @@ def data_dir(template: Path, tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "data"
     shutil.copytree(template, directory)
     yield directory
-    for pid in driver._processes_in(directory / "postgres"):
-        os.kill(pid, signal.SIGKILL)
+    kill(driver._processes_in(directory / "postgres"))
 
 
 @pytest.fixture
@@ -74,6 +75,12 @@ async def run(dsn: str, sql: str) -> list[asyncpg.Record]:
         return await connection.fetch(sql)
     finally:
         await connection.close()
+
+
+def kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # one that went with the others
+            os.kill(pid, signal.SIGKILL)
 
 
 def postmaster_of(data_dir: Path) -> int:
@@ -130,12 +137,22 @@ async def test_what_was_acknowledged_survives_a_kill_of_the_server(
     for number in range(2, 50):
         await connection.execute("INSERT INTO kept VALUES ($1)", number)
     everyone = driver._processes_in(data_dir / "postgres")
-    for pid in everyone if victims.startswith("every") else {postmaster_of(data_dir)}:
-        os.kill(pid, signal.SIGKILL)
+    kill(everyone if victims.startswith("every") else {postmaster_of(data_dir)})
     process.kill()
     await process.wait()
     async with EmbeddedPostgres(data_dir) as postgres:
         assert await kept(postgres.dsn) == list(range(1, 50))
+
+
+async def test_a_server_that_dies_under_its_owner_is_started_again_where_it_was(data_dir: Path) -> None:
+    async with EmbeddedPostgres(data_dir) as postgres:
+        await run(postgres.dsn, "INSERT INTO kept VALUES (2)")
+        before, dsn = postmaster_of(data_dir), postgres.dsn
+        kill(driver._processes_in(data_dir / "postgres"))
+        await postgres.restarted.wait()
+        assert postmaster_of(data_dir) != before
+        assert await kept(dsn) == [1, 2]
+    assert not driver._processes_in(data_dir / "postgres")
 
 
 async def test_a_pid_file_that_names_an_unrelated_living_process_is_stale(data_dir: Path) -> None:

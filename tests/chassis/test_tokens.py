@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
 from okr.directory.v1 import directory_pb2 as pb
 from okr_chassis.auth import (
     AuthenticationError,
@@ -31,7 +32,6 @@ from okr_chassis.auth import (
 )
 from okr_chassis.issuer import DevelopmentIssuer, InternalIssuer
 from okr_chassis.startup import UnsafeSettingError
-
 from tests.chassis.conftest import Site, refused
 
 ORGANIZATION, PERSON = uuid4(), uuid4()

@@ -8,15 +8,15 @@ from uuid import UUID, uuid5
 
 from google.protobuf.message import Message
 from msgspec import Struct
-from okr_eventstore.decider import Decider
-from okr_eventstore.errors import ConflictError
-from okr_eventstore.executor import CommandExecutor, Loaded
-from okr_eventstore.model import CommandContext, Done, RecordedEvent
 
 from okr_chassis.auth import SERVICE_PREFIX, caller
 from okr_chassis.correlation import correlation_id
 from okr_chassis.errors import EtagMismatchError
 from okr_chassis.rpc import expected_version, id_of
+from okr_eventstore.decider import Decider
+from okr_eventstore.errors import ConflictError
+from okr_eventstore.executor import CommandExecutor, Loaded
+from okr_eventstore.model import CommandContext, Done, RecordedEvent
 
 State = TypeVar("State", bound=Struct)
 Command = TypeVar("Command")

@@ -31,6 +31,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from pydantic import ValidationError
+
+from okr_chassis.auth import AuthenticationError, AuthError, PermissionDeniedError
+from okr_chassis.violations import violations_of
 from okr_contracts.errors import (
     AlreadyExistsError,
     DomainError,
@@ -40,10 +44,6 @@ from okr_contracts.errors import (
     Violation,
 )
 from okr_eventstore.errors import CommandIdReusedError, ConflictError, StoreUnavailableError
-from pydantic import ValidationError
-
-from okr_chassis.auth import AuthenticationError, AuthError, PermissionDeniedError
-from okr_chassis.violations import violations_of
 
 log = logging.getLogger(__name__)
 

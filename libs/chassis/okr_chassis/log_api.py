@@ -6,15 +6,15 @@ from typing import Any
 
 import asyncpg
 from grpc import aio
+
 from okr.eventlog.v1 import eventlog_pb2 as pb
 from okr.eventlog.v1 import eventlog_pb2_grpc
-from okr_contracts.errors import InvalidInputError, Violation
-from okr_eventstore.log import EventLog
-from okr_eventstore.model import shard_of
-
 from okr_chassis.auth import caller
 from okr_chassis.errors import LeavingError
 from okr_chassis.rpc import wire
+from okr_contracts.errors import InvalidInputError, Violation
+from okr_eventstore.log import EventLog
+from okr_eventstore.model import shard_of
 
 PAGE_EVENTS = 500
 FOLLOW_SECONDS = 1.0

@@ -8,18 +8,18 @@ from importlib.metadata import version
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from grpc import aio
+
 from okr.operations.v1 import operations_pb2 as pb
 from okr.operations.v1 import operations_pb2_grpc
+from okr_chassis.peers import may_answer_later
+from okr_chassis.service import Running
+from okr_chassis.settings import Settings
 from okr_contracts.errors import DomainError, InvalidInputError, Violation
 from okr_eventstore.database import Database
 from okr_eventstore.parking import list_parked, retry_parked
 from okr_eventstore.projection import Projection
 from okr_eventstore.rebuild import Progress, RebuildError, TableVerdict, rebuild, verify
 from okr_eventstore.source import EventSource
-
-from okr_chassis.peers import may_answer_later
-from okr_chassis.service import Running
-from okr_chassis.settings import Settings
 
 log = logging.getLogger(__name__)
 

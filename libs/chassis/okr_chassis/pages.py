@@ -12,9 +12,9 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
-from okr_contracts.errors import InvalidInputError, Violation
 
 from okr_chassis.auth import caller
+from okr_contracts.errors import InvalidInputError, Violation
 
 DEFAULT_SIZE = 50
 LARGEST_SIZE = 1000

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from grpc import StatusCode, aio
+
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
-
 from okr_chassis.auth import caller
 from okr_chassis.channels import connect
 from okr_chassis.issuer import InternalIssuer

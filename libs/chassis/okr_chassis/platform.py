@@ -14,21 +14,9 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import uvloop
+
 from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_server
 from okr.operations.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
-from okr_contracts.registry import EVENTS, SCHEMA_VERSIONS, UPCASTERS
-from okr_eventstore.codec import Codec
-from okr_eventstore.database import Database
-from okr_eventstore.errors import StoreUnavailableError
-from okr_eventstore.executor import CommandExecutor
-from okr_eventstore.log import EventLog
-from okr_eventstore.migrate import LOG_MIGRATIONS, MigrationError, migrate
-from okr_eventstore.model import Head
-from okr_eventstore.postgres_source import PostgresSource
-from okr_eventstore.rebuild import RebuildError, rebuild
-from okr_eventstore.runner import Runner
-from okr_eventstore.tables import ensure
-
 from okr_chassis import logs
 from okr_chassis.auth import TokenVerifier, TrustedIssuer, public_keys
 from okr_chassis.clock import Clock, system_clock
@@ -44,6 +32,18 @@ from okr_chassis.server import RpcServer, check_free
 from okr_chassis.service import Build, Host, Reader, Running, ServiceModule
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError, UnsafeSettingError
+from okr_contracts.registry import EVENTS, SCHEMA_VERSIONS, UPCASTERS
+from okr_eventstore.codec import Codec
+from okr_eventstore.database import Database
+from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.executor import CommandExecutor
+from okr_eventstore.log import EventLog
+from okr_eventstore.migrate import LOG_MIGRATIONS, MigrationError, migrate
+from okr_eventstore.model import Head
+from okr_eventstore.postgres_source import PostgresSource
+from okr_eventstore.rebuild import RebuildError, rebuild
+from okr_eventstore.runner import Runner
+from okr_eventstore.tables import ensure
 
 log = logging.getLogger(__name__)
 

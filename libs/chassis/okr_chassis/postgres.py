@@ -34,8 +34,12 @@ _START_PATIENCE_SECONDS = 60.0
 """How long leftovers of a crash may keep the directory before the start is given up."""
 _RECOVERY_SECONDS = 600
 """How long pg_ctl waits for a server that replays its write-ahead log."""
-_STOP_SECONDS = 60
+_STOPS = (("fast", 10), ("immediate", 30))
+"""How a server is asked to stop, and for how many seconds each time. One that restarts its
+own processes after a crash may not listen to the first word; after the second the next start recovers, as safely."""
 _POLL_SECONDS = 0.05
+_WATCH_SECONDS = 0.25
+"""How often a running server is looked after."""
 _HOPELESS_ATTEMPTS = 3
 """Starts that fail for a reason waiting does not cure are given up after so many."""
 
@@ -95,7 +99,9 @@ class EmbeddedPostgres:
         async with EmbeddedPostgres(Path(".data")) as postgres:
             await asyncpg.connect(postgres.dsn)
 
-    `starting` is called with one line before each step that takes long enough for a person to wonder.
+    A server that dies meanwhile is started again on the same port, so that whoever is connected comes
+    back to where it was. `starting` is called with one line before each step that takes long enough for
+    a person to wonder.
     """
 
     def __init__(
@@ -113,6 +119,9 @@ class EmbeddedPostgres:
         self._system_user: pwd.struct_passwd | None = None
         self._password = ""
         self._port: int | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self.restarted = asyncio.Event()
+        """Set when the server had died and was started again."""
 
     @property
     def dsn(self) -> str:
@@ -155,6 +164,7 @@ class EmbeddedPostgres:
             await self._prepare_cluster(binaries)
             await self._adopt_or_start(binaries)
             await self._check()
+            self._watching = asyncio.create_task(self._watch(binaries), name="watch PostgreSQL")
         except BaseException:
             await asyncio.shield(self.stop())
             raise
@@ -163,12 +173,16 @@ class EmbeddedPostgres:
         """Stop the server in an orderly way and let go of the directory. Harmless when it does not run."""
         if self._lock is None:
             return
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+            self._watching = None
         try:
             postmaster = await asyncio.to_thread(_postmaster, self._cluster)
             if postmaster is not None and postmaster.pid in await asyncio.to_thread(_processes_in, self._cluster):
                 pg_ctl = str(_binaries() / "pg_ctl")
-                for mode in ("fast", "immediate"):
-                    arguments = ("stop", "-D", str(self._cluster), "-m", mode, "-w", "-t", str(_STOP_SECONDS), "-s")
+                for mode, seconds in _STOPS:
+                    arguments = ("stop", "-D", str(self._cluster), "-m", mode, "-w", "-t", str(seconds), "-s")
                     if await self._run(pg_ctl, *arguments, output=self._data_dir / "pg_ctl.log") == 0:
                         break
         finally:
@@ -268,7 +282,7 @@ class EmbeddedPostgres:
                     return
             elif not ours:
                 (self._cluster / "postmaster.pid").unlink(missing_ok=True)
-                port = _free_port()
+                port = self._port or _free_port()
                 if await self._launch(binaries, port):
                     self._port = port
                     return
@@ -279,6 +293,22 @@ class EmbeddedPostgres:
             if hopeless >= _HOPELESS_ATTEMPTS or time.monotonic() > deadline:
                 raise PostgresStartError(f"PostgreSQL on {self._cluster} does not start: {reason}; see {self.log_path}")
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _watch(self, binaries: Path) -> None:
+        """Start the server again whenever it is gone: what runs on it waits and carries on."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            postmaster = _postmaster(self._cluster)
+            if postmaster is not None and _lives(postmaster.pid):
+                continue
+            log.error("PostgreSQL on %s has died; starting it again", self._cluster)
+            try:
+                await self._adopt_or_start(binaries)
+            except (StartupError, OSError) as error:
+                log.error("%s", error)
+            else:
+                log.warning("PostgreSQL on %s runs again", self._cluster)
+                self.restarted.set()
 
     async def _launch(self, binaries: Path, port: int) -> bool:
         self._say("starting PostgreSQL")
@@ -387,7 +417,7 @@ def _lives(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _zombies({pid})
 
 
 def _free_port() -> int:

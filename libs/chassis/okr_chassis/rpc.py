@@ -8,11 +8,9 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
-from okr.common.v1 import common_pb2
-from okr_contracts.errors import InvalidInputError, Violation
-from okr_eventstore.model import Done, Position
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from okr.common.v1 import common_pb2
 from okr_chassis.fields import Confidence as Confidence
 from okr_chassis.fields import Day as Day
 from okr_chassis.fields import Id as Id
@@ -37,6 +35,8 @@ from okr_chassis.fields import text as text
 from okr_chassis.pages import Page as Page
 from okr_chassis.pages import Pages as Pages
 from okr_chassis.violations import violations_of
+from okr_contracts.errors import InvalidInputError, Violation
+from okr_eventstore.model import Done, Position
 
 LONGEST_MIN_POSITIONS = 16
 """A read may wait for at most so many positions."""

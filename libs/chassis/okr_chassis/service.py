@@ -11,12 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
-from okr_contracts.errors import InvalidInputError, Violation
-from okr_contracts.registry import EVENTS
-from okr_eventstore.database import Database
-from okr_eventstore.log import EventLog
-from okr_eventstore.model import Position, shard_of
-from okr_eventstore.runner import Runner, Subscription
 
 from okr_chassis.auth import caller
 from okr_chassis.clock import Clock
@@ -25,6 +19,12 @@ from okr_chassis.errors import NotCaughtUpError
 from okr_chassis.pages import Pages
 from okr_chassis.rpc import positions
 from okr_chassis.settings import Settings
+from okr_contracts.errors import InvalidInputError, Violation
+from okr_contracts.registry import EVENTS
+from okr_eventstore.database import Database
+from okr_eventstore.log import EventLog
+from okr_eventstore.model import Position, shard_of
+from okr_eventstore.runner import Runner, Subscription
 
 if TYPE_CHECKING:
     from okr_chassis.peers import Peers

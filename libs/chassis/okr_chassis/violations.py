@@ -1,7 +1,8 @@
 """What pydantic found wrong, as the platform tells it."""
 
-from okr_contracts.errors import Violation
 from pydantic import ValidationError
+
+from okr_contracts.errors import Violation
 
 
 def violations_of(error: ValidationError) -> list[Violation]:

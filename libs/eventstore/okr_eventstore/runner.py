@@ -207,7 +207,9 @@ class Runner:
                 self.counters.retries += 1
                 told = bool(self.reason)  # one outage is one line, however long it lasts
                 self.reason = f"waiting: {type(error).__name__}: {error}"
-                (log.debug if told else log.warning)("%s waits %.2f s: %s", self.name, wait_seconds, error or type(error).__name__)
+                (log.debug if told else log.warning)(
+                    "%s waits %.2f s: %s", self.name, wait_seconds, error or type(error).__name__
+                )
                 await self._disconnect()
                 await self._pause(wait_seconds)
                 wait_seconds = min(LONGEST_WAIT_SECONDS, wait_seconds * 2)

@@ -266,6 +266,12 @@ async def test_every_fault_of_a_sheet_is_told_at_once_with_row_and_column(goals_
     assert await everything(goals_house, desk) == before
 
 
+async def test_a_parent_whose_own_row_is_faulty_is_not_missed(goals_house: House) -> None:
+    rows = [row(2, target="NaN"), row(3, objective="Leaf", parent_objective=COMPANY)]
+    answer = await goals_house.desk().goals.ImportPlan(plan(rows))
+    assert [(fault.row, fault.column) for fault in answer.faults] == [(2, "target")]
+
+
 async def test_two_hundred_faults_are_all_told(goals_house: House) -> None:
     rows = [row(number, key_result=f"Key result {number}", target="NaN") for number in range(2, 202)]
     answer = await goals_house.desk().goals.ImportPlan(plan(rows))

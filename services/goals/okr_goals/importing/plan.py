@@ -1,7 +1,7 @@
 """A sheet against the world: everything that is wrong with it, or everything it would do. No I/O."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -118,9 +118,15 @@ def make_plan(
     rows: Sequence[SheetRow],
     world: World,
     faults: Iterable[Fault] = (),
+    mentioned: Iterable[str] = (),
 ) -> Plan:
-    """Compare a sheet, of which `faults` are known already, with the world. `cycle` is its name and its days."""
-    return _Planner(import_id, source, cycle, world, list(faults)).plan(rows)
+    """Compare a sheet with the world. `cycle` is its name and its days.
+
+    `faults` are those known already, of rows that could not be read and are not among `rows`;
+    `mentioned` are the objectives of these too, so that nobody's parent is missed for another's fault.
+    """
+    planner = _Planner(import_id, source, cycle, world, list(faults))
+    return planner.plan(rows, {names.same(title) for title in mentioned})
 
 
 class _Planner:
@@ -148,9 +154,9 @@ class _Planner:
         self._cycle_id = world.cycle_id or names.cycle_id(world.organization_id, name)
         self._cycle = self._cycle_of(name, starts_on, ends_on)
 
-    def plan(self, rows: Sequence[SheetRow]) -> Plan:
+    def plan(self, rows: Sequence[SheetRow], mentioned: Collection[str]) -> Plan:
         drafts = self._gather(rows)
-        self._find_parents(drafts)
+        self._find_parents(drafts, mentioned)
         self._refuse_loops(drafts)
         for draft in drafts.values():
             self._compare(draft)
@@ -253,7 +259,7 @@ class _Planner:
             draft.champions.append(champions)
         return drafts
 
-    def _find_parents(self, drafts: dict[UUID, _Draft]) -> None:
+    def _find_parents(self, drafts: dict[UUID, _Draft], mentioned: Collection[str]) -> None:
         by_title: dict[str, set[UUID]] = {}
         for (_, title), objective_id in self._world.objective_ids.items():
             by_title.setdefault(title, set()).add(objective_id)
@@ -269,11 +275,11 @@ class _Planner:
             if len(found) > 1:
                 message = f"{len(found)} objectives of the cycle are called {draft.parent!r}; give each its own title"
                 self._fault(row, "parent_objective", "PARENT_AMBIGUOUS", message)
-            elif not found:
+            elif not found and names.same(draft.parent) not in mentioned:
                 message = f"neither the file nor the cycle has an objective {draft.parent!r}"
                 self._fault(row, "parent_objective", "PARENT_NOT_FOUND", message)
             else:
-                (draft.parent_id,) = found
+                draft.parent_id = next(iter(found), None)
 
     def _refuse_loops(self, drafts: dict[UUID, _Draft]) -> None:
         """Checked on the tree as it will be: what the file says replaces what is there."""

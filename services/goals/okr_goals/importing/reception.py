@@ -69,9 +69,10 @@ class Reception:
         )
         if world.organization_name is None and asked.organization_name is None:
             raise NotFoundError("organization", caller().organization_id)
+        mentioned = [cells.objective for cells in request.rows]
         cycle = (asked.cycle_name, asked.cycle_starts_on, asked.cycle_ends_on)
         # Half a second of work for the largest plans: others are answered meanwhile.
-        plan = await asyncio.to_thread(make_plan, import_id, asked.source, cycle, rows, world, faults)
+        plan = await asyncio.to_thread(make_plan, import_id, asked.source, cycle, rows, world, faults, mentioned)
         if plan.faults:
             return pb.ImportPlanResponse(import_id=str(import_id), faults=[_fault(each) for each in plan.faults])
         if asked.validate_only:

@@ -270,8 +270,7 @@ class Platform:
             await asyncio.sleep(JOB_PAUSE_SECONDS)
 
     async def _stop_tasks(self) -> None:
-        for _, runner in self.runners:
-            await runner.close()
+        await asyncio.gather(*(runner.close() for _, runner in self.runners))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

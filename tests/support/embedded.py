@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,8 @@ class Installation:
     def __init__(self, data_dir: Path, port: int | None = None) -> None:
         self.data_dir = data_dir
         self.port = port or free_port()
+        self.printed: list[str] = []
+        """What the last start has said so far."""
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -43,38 +45,41 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OKR_", "DATABASE_URL"))}
-        return kept | {"OKR_DATA_DIR": str(self.data_dir), "OKR_GRPC_PORT": str(self.port), "COLUMNS": "140"}
+        return kept | {"OKR_DATA_DIR": str(self.data_dir), "OKR_GRPC_PORT": str(self.port), "COLUMNS": "160"}
 
-    async def okr(self, *arguments: str, **environment: str) -> Answer:
+    async def okr(self, *arguments: str, cwd: Path | None = None, **environment: str) -> Answer:
         """Run a command to its end."""
         process = await asyncio.create_subprocess_exec(
-            OKR, *arguments, env=self.environment | environment, cwd=self.data_dir.parent,
+            OKR, *arguments, env=self.environment | environment, cwd=cwd or self.data_dir.parent,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(PATIENCE_SECONDS):
             out, err = await process.communicate()
         return Answer(process.returncode or 0, out.decode(), err.decode())
 
-    async def start(self, *options: str) -> None:
-        """`okr up`, waited for until it says that it serves."""
+    async def start(self, *options: str, command: Sequence[str] = ()) -> None:
+        """`okr up`, or a command that comes to the same, waited for until it says that it serves."""
         process = await asyncio.create_subprocess_exec(
-            OKR, "up", "--json", *options, env=self.environment, cwd=self.data_dir.parent, start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            *(command or (str(OKR), "up", "--json", *options)), env=self.environment, cwd=self.data_dir.parent,
+            start_new_session=True, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self._process = process
+        self.printed = []
         assert process.stdout is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while line := await process.stdout.readline():
-                if line.startswith(b"{") and "address" in json.loads(line):
+            while line := (await process.stdout.readline()).decode():
+                self.printed.append(line.rstrip("\n"))
+                if line.startswith(('{"address"', "Ready at")):
                     return
             _, err = await process.communicate()
-        raise AssertionError(f"okr up ended with {process.returncode}: {err.decode()}")
+        raise AssertionError(f"the platform ended with {process.returncode}: {err.decode()}")
 
     async def stop(self) -> int:
-        """Ctrl-C, and how it ended."""
+        """Ctrl-C, which a terminal sends to the whole process group, and how it ended."""
         process, self._process = self._process, None
         assert process is not None
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await process.communicate()
         return process.returncode or 0

@@ -11,6 +11,7 @@ import asyncpg
 import grpc
 import pytest
 from grpc import aio
+
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.common.v1 import common_pb2

@@ -6,6 +6,7 @@ from hashlib import sha256
 from uuid import UUID, uuid4
 
 from msgspec import Struct
+
 from okr_eventstore.codec import Codec
 from okr_eventstore.decider import Decider
 from okr_eventstore.model import CommandContext, NewEvent

@@ -6,9 +6,10 @@ from typing import Generic, TypeVar
 
 import pytest
 from msgspec import Struct
+from pydantic import ValidationError
+
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError, OkrError
 from okr_eventstore.decider import Decider
-from pydantic import ValidationError
 
 StateT = TypeVar("StateT", bound=Struct)
 CommandT = TypeVar("CommandT")

@@ -100,7 +100,13 @@ class DirectoryLock:
 
     def acquire(self) -> None:
         """Take the lock, or raise DataDirectoryInUseError naming the process that has it."""
-        descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"data directory {self._directory} cannot be used: {error.strerror}; "
+                "set OKR_DATA_DIR to a directory this user may write"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

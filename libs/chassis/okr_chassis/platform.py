@@ -100,7 +100,9 @@ class Platform:
     def address(self) -> str:
         """Where to call: host:port."""
         host = self.settings.grpc_host
-        return f"{'127.0.0.1' if host in ('0.0.0.0', '::', '') else host}:{self._port}"
+        if host in ("0.0.0.0", "::", ""):
+            host = "127.0.0.1"
+        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
 
     @property
     def runners(self) -> list[tuple[str, Runner]]:

@@ -13,6 +13,8 @@ from okr.alignment.v1 import alignment_pb2
 from okr.checkins.v1 import checkins_pb2
 from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
+from okr.operations.v1 import operations_pb2, operations_pb2_grpc
+from okr_chassis.channels import connect
 from okr_chassis.clock import ManualClock
 from tests.goals.conftest import SERVICES
 from tests.goals.office import Office
@@ -467,6 +469,28 @@ async def test_a_row_that_the_world_overtook_is_refused_alone(own_house: House) 
     assert told.state == pb.IMPORT_STATE_COMPLETED
     assert [(fault.row, fault.reason) for fault in told.refused] == [(2, "OBJECTIVE_CLOSED")]
     assert (await objectives(desk))["Another"].state == pb.OBJECTIVE_STATE_ACTIVE
+
+
+async def test_every_read_model_folds_to_the_same_rows_afresh(goals_house: House) -> None:
+    desk = goals_house.desk()
+    await imported(goals_house, desk, sheet())
+    await imported(goals_house, desk, [row(4, target="220", champions=["Ben Okafor"], current="140")])
+    issuer = goals_house.platform.issuer
+    assert issuer is not None
+    token = issuer.issue(desk.organization_id, desk.person_id, operator=True)
+    channel = connect(goals_house.platform.address, lambda: token)
+    try:
+        operations = operations_pb2_grpc.OperationsServiceStub(channel)
+        verdicts = {
+            (answer.service, answer.projection): answer.verdict.equal
+            async for answer in operations.Verify(operations_pb2.VerifyRequest())
+            if answer.HasField("verdict")
+        }
+    finally:
+        await channel.close()
+    assert {("goals", "goals.plans"), ("goals", "goals.directory"), ("goals", "goals.check_ins")} <= verdicts.keys()
+    assert ("directory", "directory.structure") in verdicts
+    assert all(verdicts.values()), verdicts
 
 
 async def test_other_organisations_are_not_seen(goals_house: House) -> None:

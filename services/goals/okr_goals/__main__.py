@@ -9,8 +9,8 @@ from okr_chassis.service import Host, Service
 from okr_goals.acquaintances import Acquaintances
 from okr_goals.api import GoalsService
 from okr_goals.importing.carrier import Carrier
+from okr_goals.importing.observatory import Observatory
 from okr_goals.importing.reception import Reception
-from okr_goals.importing.world import Observatory
 from okr_goals.subscribers import subscriptions
 
 NAME = "goals"

@@ -20,9 +20,10 @@ from okr_contracts.errors import NotFoundError
 from okr_contracts.goals import ImportAccepted
 from okr_goals.decider.import_plan import AcceptImport, imports
 from okr_goals.importing import names, sheet
+from okr_goals.importing.observatory import Observatory
 from okr_goals.importing.plan import Effects, NewPerson, Plan, make_plan
 from okr_goals.importing.sheet import MAX_ROWS, Fault, SheetRow
-from okr_goals.importing.world import Observatory, World
+from okr_goals.importing.world import World
 from okr_goals.read_model import latest
 
 REGISTRATIONS_AT_ONCE = 8

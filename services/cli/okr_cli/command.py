@@ -6,6 +6,7 @@ Every command has the options of `_COMMON`, runs its coroutine, and ends with on
 import asyncio
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
@@ -14,7 +15,7 @@ import typer
 import uvloop
 
 from okr_chassis.startup import StartupError
-from okr_cli.failures import EXIT_CODES, CommandError, SetupError
+from okr_cli.failures import EXIT_CODES, CommandError, RefusedError, SetupError
 from okr_cli.output import Output
 from okr_cli.session import Session
 
@@ -93,6 +94,13 @@ def finish(output: Output, work: Callable[[], None]) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our pipe has gone: nothing more can be told to anybody
+        # The reader of our pipe has had enough (`okr events tail | head`). What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if os.environ.get("OKR_DEBUG"):
+            raise
+        told = f"something went wrong that nobody foresaw ({type(error).__name__}: {error}); OKR_DEBUG=1 shows where"
+        output.fail(RefusedError(told, reason="UNFORESEEN"))
+        return RefusedError.exit_code
     return 0

@@ -112,6 +112,13 @@ class _Lines:
             self._output.note(f"{self._title}: {done} of {total}")
 
 
+class _Console(Console):
+    """rich ends the program by itself when the reader of a pipe has gone; here the command decides."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(file: TextIO) -> Console:
     width = None if file.isatty() or os.environ.get("COLUMNS", "").isdigit() else PIPED_WIDTH
-    return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+    return _Console(file=file, width=width, highlight=False, markup=False, emoji=False)

@@ -112,9 +112,9 @@ async def _tell(settings: Settings, dsn: str, told: list[Story], output: Output)
     private = settings.model_copy(update={"grpc_host": "127.0.0.1", "peers": {}})
     output.say("· looking for the sample organisations", style="dim")
     async with Platform(private, dsn, SERVICES, clock=clock, port=0) as platform:
-        with output.progress("· telling eight weeks of three organisations") as meter:
+        with output.progress("· loading the sample organisations") as meter:
             if await samples.tell(platform, clock, told, now, bookmark, meter):
-                output.say(f"· {len(told)} sample organisations are in", style="dim")
+                output.say(f"· {len(told)} sample organisations with eight weeks of check-ins are in", style="dim")
 
 
 async def _greet(platform: Platform, settings: Settings, told: list[Story], output: Output) -> None:
@@ -143,7 +143,7 @@ async def _greet(platform: Platform, settings: Settings, told: list[Story], outp
 
 
 def _next_steps(settings: Settings, samples_shown: bool) -> list[str]:
-    """Commands that work as they stand: with this program's path, and the settings that differ from the usual ones."""
+    """Commands that work as they stand: by this program's path, after the settings that are not the usual ones."""
     usual = Settings.model_fields
     differing = [
         f"{variable}={getattr(settings, field)}"
@@ -152,10 +152,12 @@ def _next_steps(settings: Settings, samples_shown: bool) -> list[str]:
     ]
     if settings.data_dir != usual["data_dir"].default:
         differing.append(f"OKR_DATA_DIR={settings.data_dir}")
-    okr = " ".join([*differing, program()])
+    okr = program()
+    first = [f"export {' '.join(differing)}"] if differing else []
     if not samples_shown:
-        return [f'{okr} import your-okrs.xlsx --organization "Your Company" --as "Your Name"']
+        return [*first, f'{okr} import your-okrs.xlsx --organization "Your Company" --as "Your Name"']
     return [
+        *first,
         f'{okr} board --as-of "4 weeks ago"',
         f'{okr} history "onboarding tickets"',
         f'{okr} check-in "onboarding tickets" 12.9 --confidence 0.8 --as tomas',

@@ -36,7 +36,7 @@ async def tail(
         typer.Option(
             "--from",
             metavar="POSITION",
-            help="Only what comes after: a number, or a token such as checkins:7:1:42.",
+            help="Only what comes after: a number, checkins:7:42 as printed here, or a token such as checkins:7:1:42.",
             show_default=False,
         ),
     ] = None,
@@ -82,8 +82,11 @@ def _after(said: str | None) -> Position | None:
         return None
     if said.isascii() and said.isdigit() and int(said) < 2**63:
         return Position("", 0, 0, int(said))
+    parts = said.split(":")
+    if len(parts) == 3:
+        parts.insert(2, "0")  # as printed for people, who need no epoch
     try:
-        return Position.parse(said)
+        return Position.parse(":".join(parts))
     except ValueError as error:
         raise SetupError(str(error), reason="BAD_POSITION") from None
 

@@ -33,7 +33,6 @@ from okr_cli.spreadsheet.model import (
     address,
 )
 from okr_cli.spreadsheet.people import people_in
-from okr_cli.spreadsheet.workbook import read_workbook
 
 NUMBERS: Final = ("start", "commit", "target", "current")
 TITLES: Final = ("objective", "parent_objective", "key_result")
@@ -62,6 +61,8 @@ def _open(data: bytes, encoding: str | None) -> Sheet:
     if not data.strip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0"):
         raise UnreadableFileError("EMPTY_FILE", "the file is empty; it needs a header row and one row per key result")
     if data.startswith(b"PK\x03\x04"):
+        from okr_cli.spreadsheet.workbook import read_workbook  # openpyxl is slow to load, and CSV needs none of it
+
         return read_workbook(data, lambda sheet: _header_row(sheet) is not None)
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise UnreadableFileError(

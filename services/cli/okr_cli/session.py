@@ -64,7 +64,8 @@ class Session:
             async with self.connected(self.token) as client:
                 yield client
             return
-        token = await self.issue(operator)
+        # An operator looks after the platform and need not belong to any organisation on it.
+        token = self.stranger(operator=True) if operator else await self.issue()
         async with self.connected(token) as client:
             yield client
 
@@ -74,10 +75,10 @@ class Session:
             await client.connect()
             yield client
 
-    def stranger(self) -> str:
-        """A token of somebody the organisation need not know yet, to ask whom it knows."""
+    def stranger(self, operator: bool = False) -> str:
+        """A token of somebody the organisation need not know (yet)."""
         organization = self.organization_id
-        return self.issuer().issue(organization, person_id(organization, self.handle))
+        return self.issuer().issue(organization, person_id(organization, self.handle), operator=operator)
 
     async def issue(self, operator: bool = False) -> str:
         """A token for the person with our handle. Raises RefusedError naming the handles there are."""
@@ -119,11 +120,13 @@ class Session:
         except RefusedError as error:
             if not error.reason.endswith("_NOT_FOUND"):
                 raise
-            raise RefusedError(
-                f"there is no organisation {self.organization!r} here; name one with --organization, or found it with "
-                f"`okr import FILE --organization {self.organization!r}`",
-                reason=error.reason,
-            ) from None
+            told = (
+                f"there is no organisation {self.organization!r} here; found it with "
+                f"`okr import FILE --organization {self.organization!r}`"
+                if self.organization_named
+                else "the sample organisation is not here; name yours with --organization or OKR_ORGANIZATION"
+            )
+            raise RefusedError(told, reason=error.reason) from None
         handles: list[str] = []
         async for page in client.pages(client.directory.ListPeople, ListPeopleRequest()):
             handles += [person.handle for person in page.people]

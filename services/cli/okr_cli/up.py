@@ -15,6 +15,7 @@ import okr_directory.__main__ as directory
 import okr_goals.__main__ as goals
 import okr_insights.__main__ as insights
 import okr_notifications.__main__ as notifications
+from okr.directory.v1.directory_pb2 import GetOrganizationRequest
 from okr.insights.v1.insights_pb2 import GetBoardRequest
 from okr_chassis.clock import ManualClock
 from okr_chassis.platform import Platform
@@ -118,28 +119,33 @@ async def _tell(settings: Settings, dsn: str, told: list[Story], output: Output)
 
 
 async def _greet(platform: Platform, settings: Settings, told: list[Story], output: Output) -> None:
-    """The board of the sample company, and what to try next."""
-    shown = False
-    if told and platform.issuer is not None:
-        token = platform.issuer.issue(told[0].organization_id, samples.leader_of(told[0]))
-        async with Client(platform.address, token) as client:
-            try:
-                if not output.as_json:
-                    output.say()
-                    await show_board(client, output, GetBoardRequest())
-                    shown = True
-            except RefusedError as error:
-                if not error.reason.endswith("_NOT_FOUND"):
-                    raise
+    """The board of the sample company, where it is, and what to try next."""
     if output.as_json:
         output.json_line({"address": platform.address, "data_dir": str(settings.data_dir.resolve())})
         return
+    shown = bool(told) and await _show_sample(platform, told[0], output)
     output.say()
     output.say(f"Ready at {platform.address}, data in {settings.data_dir.resolve()}. Ctrl-C stops.", style="green")
     output.say()
     output.say("What to try next, in another terminal:")
     for line in _next_steps(settings, shown):
         output.say(f"  {line}")
+
+
+async def _show_sample(platform: Platform, story: Story, output: Output) -> bool:
+    if platform.issuer is None:
+        return False
+    token = platform.issuer.issue(story.organization_id, samples.leader_of(story))
+    async with Client(platform.address, token) as client:
+        try:
+            await client.ask(client.directory.GetOrganization, GetOrganizationRequest())
+        except RefusedError as error:
+            if error.reason.endswith("_NOT_FOUND"):
+                return False
+            raise
+        output.say()
+        await show_board(client, output, GetBoardRequest())
+        return True
 
 
 def _next_steps(settings: Settings, samples_shown: bool) -> list[str]:
@@ -155,7 +161,11 @@ def _next_steps(settings: Settings, samples_shown: bool) -> list[str]:
     okr = program()
     first = [f"export {' '.join(differing)}"] if differing else []
     if not samples_shown:
-        return [*first, f'{okr} import your-okrs.xlsx --organization "Your Company" --as "Your Name"']
+        return [
+            *first,
+            f'{okr} import your-okrs.xlsx --organization "Your Company" --as "Your Name"',
+            f'{okr} board --organization "Your Company"',
+        ]
     return [
         *first,
         f'{okr} board --as-of "4 weeks ago"',

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from okr.directory.v1.directory_pb2 import GetOrganizationRequest, ListPeopleRequest, RegisterPersonRequest
+from okr.directory.v1.directory_pb2 import GetOrganizationRequest, RegisterPersonRequest
 from okr.goals.v1.goals_pb2 import (
     GetImportRequest,
     GetImportResponse,
@@ -312,9 +312,11 @@ async def _watch(session: Session, client: Client, import_id: str, position: str
     """Wait until an accepted import has been carried out."""
     request = GetImportRequest(import_id=import_id, min_positions=[position] if position else [])
     before, since = -1, time.monotonic()
+    state = await client.ask(client.goals.GetImport, request)
+    if state.state == ImportState.IMPORT_STATE_COMPLETED:
+        return state
     with session.output.progress("importing") as meter:
         while True:
-            state = await client.ask(client.goals.GetImport, request)
             meter.update(state.rows_done, state.rows_total)
             if state.state == ImportState.IMPORT_STATE_COMPLETED:
                 return state
@@ -327,17 +329,18 @@ async def _watch(session: Session, client: Client, import_id: str, position: str
                     reason="IMPORT_RUNS_ON",
                 )
             await asyncio.sleep(POLL_SECONDS)
+            state = await client.ask(client.goals.GetImport, request)
 
 
 async def _introduce(session: Session, client: Client) -> None:
     """Register whoever founded an organisation, unless the spreadsheet named them: they want to come back."""
     if session.token or not session.handle_named:
         return
-    wanted = identity.slug(session.handle).replace("-", ".")
-    async for page in client.pages(client.directory.ListPeople, ListPeopleRequest()):
-        if any(wanted in (person.handle, identity.slug(person.name).replace("-", ".")) for person in page.people):
-            return
+    if await session.find(client) is not None:
+        return
     request = RegisterPersonRequest(
-        person_id=str(identity.person_id(session.organization_id, session.handle)), handle=wanted, name=session.handle
+        person_id=str(identity.person_id(session.organization_id, session.handle)),
+        handle=identity.slug(session.handle).replace("-", "."),
+        name=session.handle,
     )
     await client.tell(client.directory.RegisterPerson, request)

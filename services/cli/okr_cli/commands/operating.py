@@ -21,6 +21,8 @@ from okr_cli.failures import RefusedError
 from okr_cli.session import Session
 from okr_cli.tables import Cell, Column, Row
 
+HEADS_SHOWN = 24
+
 OnlyService = Annotated[
     str, typer.Option("--service", metavar="NAME", help="Only this service; all when left out.", show_default=False)
 ]
@@ -65,12 +67,12 @@ async def verify(session: Session, service: OnlyService = "") -> None:
         )
         if not different:
             session.output.say(f"Equal: {told}.", style="green")
-            for each in verdicts:
-                session.output.note(f"{each.service} {each.projection}: up to {_heads(each)}")
+        session.output.say(f"Up to {_heads(verdicts)}.")
     if different:
         names = ", ".join(f"{each.service} {each.projection}" for each in different)
+        services = " and ".join(f"`okr rebuild {name}`" for name in dict.fromkeys(each.service for each in different))
         raise RefusedError(
-            f"the read models differ from the log: {names}; `okr rebuild SERVICE` builds them anew",
+            f"the read models differ from the log: {names}; build them anew with {services}",
             reason="READ_MODELS_DIFFER",
             document=document,
         )
@@ -111,9 +113,11 @@ def verdict_rows(verdicts: list[VerifyResponse]) -> list[Row]:
     return rows
 
 
-def _heads(each: VerifyResponse) -> str:
-    heads = list(each.verdict.heads)
-    return ", ".join(heads[:6]) + (f" and {len(heads) - 6} more" if len(heads) > 6 else "") if heads else "nothing"
+def _heads(verdicts: list[VerifyResponse]) -> str:
+    """Up to where both sides were folded, each log's shards once; --json has them by projection."""
+    heads = sorted({head for each in verdicts for head in each.verdict.heads})
+    more = f" and {len(heads) - HEADS_SHOWN} more" if len(heads) > HEADS_SHOWN else ""
+    return ", ".join(heads[:HEADS_SHOWN]) + more if heads else "the beginning: the log is empty"
 
 
 def verdict_document(each: VerifyResponse) -> dict[str, Any]:

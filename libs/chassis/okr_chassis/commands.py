@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import ContextVar
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
@@ -22,6 +23,14 @@ State = TypeVar("State", bound=Struct)
 Command = TypeVar("Command")
 Event = TypeVar("Event", bound=Struct)
 Answer = TypeVar("Answer")
+
+
+_in_good_hands: ContextVar[bool] = ContextVar("in_good_hands", default=False)
+
+
+def carry_to_the_end() -> None:
+    """Say that the running task is cancelled for nobody who leaves: its commands need no other task to outlive it."""
+    _in_good_hands.set(True)
 
 
 class Execute:
@@ -109,6 +118,8 @@ class Execute:
             await asyncio.wait(self._running)
 
     async def _to_its_end(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        if _in_good_hands.get():
+            return await work
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._finished)

@@ -14,6 +14,7 @@
 | StoreUnavailableError                         | UNAVAILABLE         | STORE_UNAVAILABLE; RetryInfo               |
 | AuthenticationError                           | UNAUTHENTICATED     | its own                                    |
 | PermissionDeniedError                         | PERMISSION_DENIED   | its own                                    |
+| TooSlowError                                  | DEADLINE_EXCEEDED   | DEADLINE_EXCEEDED                          |
 | MessageTooLargeError                          | RESOURCE_EXHAUSTED  | REQUEST_TOO_LARGE                          |
 | a refusal by a peer                           | the peer's          | the peer's                                 |
 | anything else                                 | INTERNAL            | INTERNAL, metadata correlation_id          |
@@ -82,6 +83,10 @@ class LeavingError(Exception):
     """The server stops; the call may go on elsewhere."""
 
 
+class TooSlowError(Exception):
+    """A command of many took longer than a call of its own may; what became of it, a resend tells."""
+
+
 class MessageTooLargeError(Exception):
     """A request larger than anybody needs."""
 
@@ -130,6 +135,8 @@ def status_of(error: Exception, correlation_id: UUID) -> status_pb2.Status:
             return _status(code_pb2.UNAUTHENTICATED, error.reason, error.message)
         case PermissionDeniedError() | AuthError():
             return _status(code_pb2.PERMISSION_DENIED, error.reason, error.message)
+        case TooSlowError():
+            return _status(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", str(error))
         case MessageTooLargeError():
             return _status(code_pb2.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE", str(error))
         case DecodeError():

@@ -24,8 +24,14 @@ OPERATOR_METHODS = ("/okr.operations.v1.OperationsService/",)
 
 REQUEST_BYTES = 1024 * 1024
 LARGE_REQUEST_BYTES = 8 * 1024 * 1024
-LARGE_REQUESTS = frozenset({"/okr.goals.v1.GoalsService/ImportPlan"})
-"""5,000 rows of a spreadsheet do not fit into what is plenty for any other request."""
+LARGE_REQUESTS = frozenset(
+    {
+        "/okr.goals.v1.GoalsService/ImportPlan",
+        "/okr.commands.v1.CommandsService/ExecuteBatch",
+        "/okr.commands.v1.CommandsService/ExecuteStream",
+    }
+)
+"""5,000 rows of a spreadsheet, or 500 commands, do not fit into what is plenty for any other request."""
 
 UNARY_SECONDS = 30.0
 """The deadline of calls that bring none."""
@@ -65,7 +71,10 @@ class Gate(aio.ServerInterceptor):
         if handler.unary_stream:
             stream = self._stream(method, handler.unary_stream, handler.request_deserializer)
             return grpc.unary_stream_rpc_method_handler(stream, None, handler.response_serializer)
-        raise TypeError(f"{method} takes a stream of requests, which the gate does not know how to guard")
+        if handler.stream_stream:
+            exchange = self._exchange(method, handler.stream_stream, handler.request_deserializer)
+            return grpc.stream_stream_rpc_method_handler(exchange, None, handler.response_serializer)
+        raise TypeError(f"{method} answers a stream of requests once, which the gate does not know how to guard")
 
     def _unary(self, method: str, handle: Handler, read: Callable[[bytes], Any]) -> Handler:
         async def guarded(data: bytes, context: Context) -> Any:
@@ -77,7 +86,7 @@ class Gate(aio.ServerInterceptor):
                 try:
                     async with limit:
                         with calling(self._admitted(method, metadata)), within(seconds):
-                            return await handle(_read(method, data, read), context)
+                            return await handle(read_message(method, data, read), context)
                 except aio.AbortError:
                     raise
                 except Exception as error:
@@ -90,21 +99,41 @@ class Gate(aio.ServerInterceptor):
 
     def _stream(self, method: str, handle: Handler, read: Callable[[bytes], Any]) -> Handler:
         async def guarded(data: bytes, context: Context) -> AsyncIterator[Any]:
-            metadata = context.invocation_metadata() or ()
-            identifier = accepted(_text_of(metadata, HEADER))
-            with correlated(identifier):
-                try:
-                    with calling(self._admitted(method, metadata)):
-                        async for answer in handle(_read(method, data, read), context):
-                            yield answer
-                    return
-                except aio.AbortError:
-                    raise
-                except Exception as error:
-                    refused = error
-                await _refuse(context, refused, identifier)
+            async for answer in self._answers(
+                method, context, lambda _: handle(read_message(method, data, read), context)
+            ):
+                yield answer
 
         return guarded
+
+    def _exchange(self, method: str, handle: Handler, read: Callable[[bytes], Any]) -> Handler:
+        async def guarded(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+            async def admitted(metadata: Any) -> AsyncIterator[Any]:
+                async for data in messages:
+                    self._admitted(method, metadata)  # a stream may outlive the token that opened it
+                    yield read_message(method, data, read)
+
+            async for answer in self._answers(method, context, lambda metadata: handle(admitted(metadata), context)):
+                yield answer
+
+        return guarded
+
+    async def _answers(
+        self, method: str, context: Context, handle: Callable[[Any], AsyncIterator[Any]]
+    ) -> AsyncIterator[Any]:
+        metadata = context.invocation_metadata() or ()
+        identifier = accepted(_text_of(metadata, HEADER))
+        with correlated(identifier):
+            try:
+                with calling(self._admitted(method, metadata)):
+                    async for answer in handle(metadata):
+                        yield answer
+                return
+            except aio.AbortError:
+                raise
+            except Exception as error:
+                refused = error
+            await _refuse(context, refused, identifier)
 
     def _admitted(self, method: str, metadata: Any) -> Caller:
         who = self._verifier.verify(bearer([value for key, value in metadata if key == "authorization"]))
@@ -115,7 +144,8 @@ class Gate(aio.ServerInterceptor):
         return who
 
 
-def _read(method: str, data: bytes, read: Callable[[bytes], Any]) -> Any:
+def read_message(method: str, data: bytes, read: Callable[[bytes], Any]) -> Any:
+    """A method's request from its bytes. Raises MessageTooLargeError and DecodeError."""
     limit = LARGE_REQUEST_BYTES if method in LARGE_REQUESTS else REQUEST_BYTES
     if len(data) > limit:
         raise MessageTooLargeError(f"the request has {len(data)} bytes; at most {limit} are taken")

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import asyncpg
 import uvloop
 
+from okr.commands.v1.commands_pb2_grpc import add_CommandsServiceServicer_to_server
 from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_server
 from okr.operations.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
 from okr_chassis import logs
 from okr_chassis.auth import TokenVerifier, TrustedIssuer, public_keys
 from okr_chassis.clock import Clock, system_clock
 from okr_chassis.commands import Execute
+from okr_chassis.commands_api import CommandsService
 from okr_chassis.data_directory import claim, keep_secret
 from okr_chassis.issuer import DevelopmentIssuer, InternalIssuer
 from okr_chassis.log_api import EventLogService
@@ -155,6 +157,9 @@ class Platform:
         # call still answer, then the server waits for its running calls.
         for running in self.services.values():
             server.add(running.service.servicers)
+        commands = CommandsService([running.service for running in self.services.values()], self.leaving)
+        stack.push_async_callback(commands.drain)
+        server.add([(add_CommandsServiceServicer_to_server, commands)])
         server.add([(add_EventLogServiceServicer_to_server, EventLogService(self.logs, self.leaving))])
         server.add([(add_OperationsServiceServicer_to_server, OperationsService(self.settings, self.services))])
         stack.push_async_callback(server.stop)

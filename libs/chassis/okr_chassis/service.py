@@ -38,12 +38,17 @@ AddToServer = Callable[[Any, Any], None]
 
 @dataclass
 class Service:
-    """What a service consists of. `jobs` run for as long as the process does; one that ends is not started again."""
+    """What a service consists of. `jobs` run for as long as the process does; one that ends is not started again.
+
+    Commands sent together are kept in order for each aggregate: the first of `aggregate_fields` that a
+    request has names it. A request with none of them belongs to the one of the organisation as a whole.
+    """
 
     name: str
     servicers: list[tuple[AddToServer, Any]]
     subscriptions: list[Subscription] = field(default_factory=list)
     jobs: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    aggregate_fields: tuple[str, ...] = ()
 
 
 class Reader:

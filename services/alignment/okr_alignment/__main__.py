@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from okr.alignment.v1.alignment_pb2_grpc import add_AlignmentServiceServicer_to_server
-from okr_chassis.platform import run
-from okr_chassis.service import Host, Service
-
 from okr_alignment.api import AlignmentService
 from okr_alignment.subscribers import subscriptions
+from okr_chassis.platform import run
+from okr_chassis.service import Host, Service
 
 NAME = "alignment"
 MIGRATIONS: Path | None = None
@@ -19,6 +18,7 @@ def build(host: Host) -> Service:
         NAME,
         servicers=[(add_AlignmentServiceServicer_to_server, api)],
         subscriptions=subscriptions,
+        aggregate_fields=("cycle_id",),
     )
 
 

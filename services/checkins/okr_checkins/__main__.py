@@ -5,7 +5,6 @@ from pathlib import Path
 from okr.checkins.v1.checkins_pb2_grpc import add_CheckInsServiceServicer_to_server
 from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
-
 from okr_checkins.api import CheckInsService
 from okr_checkins.subscribers import subscriptions
 
@@ -19,6 +18,7 @@ def build(host: Host) -> Service:
         NAME,
         servicers=[(add_CheckInsServiceServicer_to_server, api)],
         subscriptions=subscriptions(host.execute),
+        aggregate_fields=("key_result_id",),
     )
 
 

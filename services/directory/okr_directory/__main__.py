@@ -7,7 +7,6 @@ from okr.directory.v1.directory_pb2_grpc import add_DirectoryServiceServicer_to_
 from okr_chassis.news import News
 from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
-
 from okr_directory.api import DirectoryService
 from okr_directory.decider.person import people
 from okr_directory.identity import Identities
@@ -25,7 +24,12 @@ def build(host: Host) -> Service:
     news = News(host.log, host.reader)
     identities = Identities(host.database, registered)
     api = DirectoryService(host.execute, host.reader, host.pages, news, identities)
-    return Service(NAME, [(add_DirectoryServiceServicer_to_server, api)], subscriptions)
+    return Service(
+        NAME,
+        [(add_DirectoryServiceServicer_to_server, api)],
+        subscriptions,
+        aggregate_fields=("person_id",),
+    )
 
 
 if __name__ == "__main__":

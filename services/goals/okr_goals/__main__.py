@@ -24,7 +24,12 @@ def build(host: Host) -> Service:
     reception = Reception(host.execute, observatory, host.peers, host.clock)
     api = GoalsService(host.execute, host.reader, host.pages, News(host.log, host.reader), acquaintances, reception)
     carrier = Carrier(host.execute, host.reader, host.peers)
-    return Service(NAME, [(add_GoalsServiceServicer_to_server, api)], subscriptions(carrier))
+    return Service(
+        NAME,
+        [(add_GoalsServiceServicer_to_server, api)],
+        subscriptions(carrier),
+        aggregate_fields=("objective_id", "cycle_id"),
+    )
 
 
 if __name__ == "__main__":

@@ -267,6 +267,12 @@ def test_a_key_result_that_stands_twice_is_a_fault() -> None:
     assert reasons(plan("O,D,Ana,K,1,,2,pts,,,", ",,,k,1,,3,pts,,,")) == ["KEY_RESULT_TWICE"]
 
 
+def test_departments_may_have_objectives_and_key_results_of_the_same_title() -> None:
+    read = plan("Safe sites,North,Ana,Walks,1,,2,days,,,", "Safe sites,South,Ben,Walks,1,,3,days,,,")
+    assert read.faults == ()
+    assert [(row.department, list(row.champions)) for row in read.rows] == [("North", ["Ana"]), ("South", ["Ben"])]
+
+
 def test_two_hundred_faults_are_all_told() -> None:
     read = plan(*(f"O{n},D,Ana,K,many,,few,pts,,," for n in range(100)))
     assert len(read.faults) == 200

@@ -205,7 +205,7 @@ class _Reading:
     def _rows(self, body: Sequence[tuple[int, Sequence[Cell]]]) -> Iterator[PlanRow]:
         above: dict[str, str] = {}
         headings: dict[str, int] = {}
-        seen: dict[tuple[str, str], int] = {}
+        seen: dict[tuple[str, str, str], int] = {}
         for number, row in body:
             cells = {
                 field: row[column.index] if column.index < len(row) else EMPTY for field, column in self.columns.items()
@@ -223,7 +223,8 @@ class _Reading:
                 continue
             headings.pop(above["objective"].casefold(), None)
             plan_row = self._plan_row(number, cells, texts, above)
-            key = (plan_row.objective.casefold(), plan_row.key_result.casefold())
+            # Departments may have objectives of the same title.
+            key = (plan_row.department.casefold(), plan_row.objective.casefold(), plan_row.key_result.casefold())
             if all(key) and key in seen:
                 self._fault(
                     number,
@@ -234,17 +235,19 @@ class _Reading:
             seen.setdefault(key, number)
             yield plan_row
         for title, number in headings.items():
-            if not any(objective == title for objective, _ in seen):
+            if not any(objective == title for _, objective, _ in seen):
                 self._fault(number, "objective", "NO_KEY_RESULTS", "this objective has no key results below it")
 
     @staticmethod
     def _carried(texts: Mapping[str, str], above: Mapping[str, str]) -> dict[str, str]:
         """What holds for this row where blank cells take from the rows above."""
         objective = texts.get("objective", "") or above.get("objective", "")
-        same = objective.casefold() == above.get("objective", "").casefold()
         carried = {"objective": objective}
         for field in ("department", "owner"):
             carried[field] = texts.get(field, "") or above.get(field, "")
+        same = all(
+            carried[field].casefold() == above.get(field, "").casefold() for field in ("objective", "department")
+        )
         for field in ("parent_objective", "champions"):
             carried[field] = texts.get(field, "") or (above.get(field, "") if same else "")
         return carried
@@ -263,7 +266,8 @@ class _Reading:
             ("key_result", title),
         ):
             if not text:
-                self._fault(number, field, "MISSING", f"{field.replace('_', ' ')} is missing{self._above_hint(field)}")
+                above = "" if field == "key_result" else ", and no row above has one"
+                self._fault(number, field, "MISSING", f"{field.replace('_', ' ')} is missing{above}")
         if not owner:
             field = "owner" if "owner" in self.columns else "champions"
             self._fault(number, field, "MISSING", f"{field} is missing, and no row above names one")
@@ -293,9 +297,6 @@ class _Reading:
             confidence=self._confidence(number, cells.get("confidence", EMPTY)),
             due_on=self._due(number, cells.get("due_on", EMPTY)),
         )
-
-    def _above_hint(self, field: str) -> str:
-        return "" if field == "key_result" else ", and no row above has one"
 
     def _text(self, number: int, field: str, cell: Cell) -> str:
         lines = (" ".join(line.split()) for line in cell.text.splitlines())

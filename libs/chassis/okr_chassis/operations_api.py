@@ -71,7 +71,7 @@ class OperationsService(operations_pb2_grpc.OperationsServiceServicer):
                 events_done=built.events,
                 events_total=built.events,
                 switched=True,
-                equal=built.equal is not False,  # None: nothing stood level to be compared with
+                equal=built.equal,
                 rows=built.rows,
             )
 

@@ -160,14 +160,17 @@ def _rebuild(service: str) -> Any:
                     "events": step.events_total,
                     "rows": step.rows,
                     "switched": step.switched,
-                    "equal": step.equal,
+                    "equal": step.equal if step.HasField("equal") else None,
                 }
                 for step in switched
             ]
             session.output.document({"service": service, "projections": projections})
             return
         for step in switched:
-            equal = "equal to the old rows" if step.equal else "different from the old rows, which were wrong"
+            if not step.HasField("equal"):
+                equal = "of another shape than the old rows"
+            else:
+                equal = "equal to the old rows" if step.equal else "different from the old rows, which were wrong"
             session.output.say(
                 f"{step.projection}: {words.plural(step.events_total, 'event')} folded into "
                 f"{words.plural(step.rows, 'row')}, {equal}; readers see the new ones.",

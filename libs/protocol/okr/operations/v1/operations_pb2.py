@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"okr/operations/v1/operations.proto\x12\x11okr.operations.v1\" \n\rVerifyRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\x96\x02\n\x0eVerifyResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\nprojection\x18\x02 \x01(\t\x12\x13\n\x0b\x65vents_done\x18\x03 \x01(\x03\x12\x14\n\x0c\x65vents_total\x18\x04 \x01(\x03\x12:\n\x07verdict\x18\x05 \x01(\x0b\x32).okr.operations.v1.VerifyResponse.Verdict\x1ax\n\x07Verdict\x12\r\n\x05\x65qual\x18\x01 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\r\n\x05heads\x18\x03 \x03(\t\x12.\n\x06tables\x18\x04 \x03(\x0b\x32\x1e.okr.operations.v1.TableDigest\x12\x0f\n\x07problem\x18\x05 \x01(\t\"n\n\x0bTableDigest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\tlive_rows\x18\x02 \x01(\x03\x12\x12\n\nfresh_rows\x18\x03 \x01(\x03\x12\x13\n\x0blive_digest\x18\x04 \x01(\t\x12\x14\n\x0c\x66resh_digest\x18\x05 \x01(\t\"!\n\x0eRebuildRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\x7f\n\x0fRebuildResponse\x12\x12\n\nprojection\x18\x01 \x01(\t\x12\x13\n\x0b\x65vents_done\x18\x02 \x01(\x03\x12\x14\n\x0c\x65vents_total\x18\x03 \x01(\x03\x12\x10\n\x08switched\x18\x04 \x01(\x08\x12\r\n\x05\x65qual\x18\x05 \x01(\x08\x12\x0c\n\x04rows\x18\x06 \x01(\x03\"\x12\n\x10GetStatusRequest\"\xc0\x03\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x46\n\tconsumers\x18\x04 \x03(\x0b\x32\x33.okr.operations.v1.GetStatusResponse.ConsumerStatus\x12<\n\x04logs\x18\x05 \x03(\x0b\x32..okr.operations.v1.GetStatusResponse.LogStatus\x1a\xa1\x01\n\x0e\x43onsumerStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x12\n\nlag_events\x18\x04 \x01(\x03\x12\x16\n\x0eparked_streams\x18\x05 \x01(\x05\x12\x0e\n\x06halted\x18\x06 \x01(\x08\x12\x0c\n\x04gaps\x18\x07 \x01(\x03\x12\x12\n\nduplicates\x18\x08 \x01(\x03\x1a\x41\n\tLogStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\x13\n\x0bshards_used\x18\x03 \x01(\x05\"$\n\x11ListParkedRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\x92\x02\n\x12ListParkedResponse\x12\x43\n\x07streams\x18\x01 \x03(\x0b\x32\x32.okr.operations.v1.ListParkedResponse.ParkedStream\x1a\xb6\x01\n\x0cParkedStream\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x17\n\x0forganization_id\x18\x04 \x01(\t\x12\x11\n\tstream_id\x18\x05 \x01(\t\x12\x16\n\x0e\x66irst_position\x18\x06 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x07 \x01(\x05\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12\r\n\x05\x65rror\x18\t \x01(\t\"%\n\x12RetryParkedRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"K\n\x13RetryParkedResponse\x12\x16\n\x0ehealed_streams\x18\x01 \x01(\x05\x12\x1c\n\x14still_parked_streams\x18\x02 \x01(\x05\x32\xc9\x03\n\x11OperationsService\x12O\n\x06Verify\x12 .okr.operations.v1.VerifyRequest\x1a!.okr.operations.v1.VerifyResponse0\x01\x12R\n\x07Rebuild\x12!.okr.operations.v1.RebuildRequest\x1a\".okr.operations.v1.RebuildResponse0\x01\x12V\n\tGetStatus\x12#.okr.operations.v1.GetStatusRequest\x1a$.okr.operations.v1.GetStatusResponse\x12Y\n\nListParked\x12$.okr.operations.v1.ListParkedRequest\x1a%.okr.operations.v1.ListParkedResponse\x12\\\n\x0bRetryParked\x12%.okr.operations.v1.RetryParkedRequest\x1a&.okr.operations.v1.RetryParkedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"okr/operations/v1/operations.proto\x12\x11okr.operations.v1\" \n\rVerifyRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\x96\x02\n\x0eVerifyResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\nprojection\x18\x02 \x01(\t\x12\x13\n\x0b\x65vents_done\x18\x03 \x01(\x03\x12\x14\n\x0c\x65vents_total\x18\x04 \x01(\x03\x12:\n\x07verdict\x18\x05 \x01(\x0b\x32).okr.operations.v1.VerifyResponse.Verdict\x1ax\n\x07Verdict\x12\r\n\x05\x65qual\x18\x01 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\r\n\x05heads\x18\x03 \x03(\t\x12.\n\x06tables\x18\x04 \x03(\x0b\x32\x1e.okr.operations.v1.TableDigest\x12\x0f\n\x07problem\x18\x05 \x01(\t\"n\n\x0bTableDigest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\tlive_rows\x18\x02 \x01(\x03\x12\x12\n\nfresh_rows\x18\x03 \x01(\x03\x12\x13\n\x0blive_digest\x18\x04 \x01(\t\x12\x14\n\x0c\x66resh_digest\x18\x05 \x01(\t\"!\n\x0eRebuildRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\x8e\x01\n\x0fRebuildResponse\x12\x12\n\nprojection\x18\x01 \x01(\t\x12\x13\n\x0b\x65vents_done\x18\x02 \x01(\x03\x12\x14\n\x0c\x65vents_total\x18\x03 \x01(\x03\x12\x10\n\x08switched\x18\x04 \x01(\x08\x12\x12\n\x05\x65qual\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x42\x08\n\x06_equal\"\x12\n\x10GetStatusRequest\"\xc0\x03\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x46\n\tconsumers\x18\x04 \x03(\x0b\x32\x33.okr.operations.v1.GetStatusResponse.ConsumerStatus\x12<\n\x04logs\x18\x05 \x03(\x0b\x32..okr.operations.v1.GetStatusResponse.LogStatus\x1a\xa1\x01\n\x0e\x43onsumerStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x12\n\nlag_events\x18\x04 \x01(\x03\x12\x16\n\x0eparked_streams\x18\x05 \x01(\x05\x12\x0e\n\x06halted\x18\x06 \x01(\x08\x12\x0c\n\x04gaps\x18\x07 \x01(\x03\x12\x12\n\nduplicates\x18\x08 \x01(\x03\x1a\x41\n\tLogStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\x13\n\x0bshards_used\x18\x03 \x01(\x05\"$\n\x11ListParkedRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\x92\x02\n\x12ListParkedResponse\x12\x43\n\x07streams\x18\x01 \x03(\x0b\x32\x32.okr.operations.v1.ListParkedResponse.ParkedStream\x1a\xb6\x01\n\x0cParkedStream\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x17\n\x0forganization_id\x18\x04 \x01(\t\x12\x11\n\tstream_id\x18\x05 \x01(\t\x12\x16\n\x0e\x66irst_position\x18\x06 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x07 \x01(\x05\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12\r\n\x05\x65rror\x18\t \x01(\t\"%\n\x12RetryParkedRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"K\n\x13RetryParkedResponse\x12\x16\n\x0ehealed_streams\x18\x01 \x01(\x05\x12\x1c\n\x14still_parked_streams\x18\x02 \x01(\x05\x32\xc9\x03\n\x11OperationsService\x12O\n\x06Verify\x12 .okr.operations.v1.VerifyRequest\x1a!.okr.operations.v1.VerifyResponse0\x01\x12R\n\x07Rebuild\x12!.okr.operations.v1.RebuildRequest\x1a\".okr.operations.v1.RebuildResponse0\x01\x12V\n\tGetStatus\x12#.okr.operations.v1.GetStatusRequest\x1a$.okr.operations.v1.GetStatusResponse\x12Y\n\nListParked\x12$.okr.operations.v1.ListParkedRequest\x1a%.okr.operations.v1.ListParkedResponse\x12\\\n\x0bRetryParked\x12%.okr.operations.v1.RetryParkedRequest\x1a&.okr.operations.v1.RetryParkedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,26 +41,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TABLEDIGEST']._serialized_end=482
   _globals['_REBUILDREQUEST']._serialized_start=484
   _globals['_REBUILDREQUEST']._serialized_end=517
-  _globals['_REBUILDRESPONSE']._serialized_start=519
-  _globals['_REBUILDRESPONSE']._serialized_end=646
-  _globals['_GETSTATUSREQUEST']._serialized_start=648
-  _globals['_GETSTATUSREQUEST']._serialized_end=666
-  _globals['_GETSTATUSRESPONSE']._serialized_start=669
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1117
-  _globals['_GETSTATUSRESPONSE_CONSUMERSTATUS']._serialized_start=889
-  _globals['_GETSTATUSRESPONSE_CONSUMERSTATUS']._serialized_end=1050
-  _globals['_GETSTATUSRESPONSE_LOGSTATUS']._serialized_start=1052
-  _globals['_GETSTATUSRESPONSE_LOGSTATUS']._serialized_end=1117
-  _globals['_LISTPARKEDREQUEST']._serialized_start=1119
-  _globals['_LISTPARKEDREQUEST']._serialized_end=1155
-  _globals['_LISTPARKEDRESPONSE']._serialized_start=1158
-  _globals['_LISTPARKEDRESPONSE']._serialized_end=1432
-  _globals['_LISTPARKEDRESPONSE_PARKEDSTREAM']._serialized_start=1250
-  _globals['_LISTPARKEDRESPONSE_PARKEDSTREAM']._serialized_end=1432
-  _globals['_RETRYPARKEDREQUEST']._serialized_start=1434
-  _globals['_RETRYPARKEDREQUEST']._serialized_end=1471
-  _globals['_RETRYPARKEDRESPONSE']._serialized_start=1473
-  _globals['_RETRYPARKEDRESPONSE']._serialized_end=1548
-  _globals['_OPERATIONSSERVICE']._serialized_start=1551
-  _globals['_OPERATIONSSERVICE']._serialized_end=2008
+  _globals['_REBUILDRESPONSE']._serialized_start=520
+  _globals['_REBUILDRESPONSE']._serialized_end=662
+  _globals['_GETSTATUSREQUEST']._serialized_start=664
+  _globals['_GETSTATUSREQUEST']._serialized_end=682
+  _globals['_GETSTATUSRESPONSE']._serialized_start=685
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1133
+  _globals['_GETSTATUSRESPONSE_CONSUMERSTATUS']._serialized_start=905
+  _globals['_GETSTATUSRESPONSE_CONSUMERSTATUS']._serialized_end=1066
+  _globals['_GETSTATUSRESPONSE_LOGSTATUS']._serialized_start=1068
+  _globals['_GETSTATUSRESPONSE_LOGSTATUS']._serialized_end=1133
+  _globals['_LISTPARKEDREQUEST']._serialized_start=1135
+  _globals['_LISTPARKEDREQUEST']._serialized_end=1171
+  _globals['_LISTPARKEDRESPONSE']._serialized_start=1174
+  _globals['_LISTPARKEDRESPONSE']._serialized_end=1448
+  _globals['_LISTPARKEDRESPONSE_PARKEDSTREAM']._serialized_start=1266
+  _globals['_LISTPARKEDRESPONSE_PARKEDSTREAM']._serialized_end=1448
+  _globals['_RETRYPARKEDREQUEST']._serialized_start=1450
+  _globals['_RETRYPARKEDREQUEST']._serialized_end=1487
+  _globals['_RETRYPARKEDRESPONSE']._serialized_start=1489
+  _globals['_RETRYPARKEDRESPONSE']._serialized_end=1564
+  _globals['_OPERATIONSSERVICE']._serialized_start=1567
+  _globals['_OPERATIONSSERVICE']._serialized_end=2024
 # @@protoc_insertion_point(module_scope)

@@ -174,7 +174,7 @@ class RebuildResponse(_message.Message):
     switched: _builtins.bool
     """readers see the new rows from here on"""
     equal: _builtins.bool
-    """its digests were those of the old rows at the same checkpoints"""
+    """its digests were those of the old rows; absent where nothing stood level to compare"""
     rows: _builtins.int
     def __init__(
         self,
@@ -183,14 +183,16 @@ class RebuildResponse(_message.Message):
         events_done: _builtins.int = ...,
         events_total: _builtins.int = ...,
         switched: _builtins.bool = ...,
-        equal: _builtins.bool = ...,
+        equal: _builtins.bool | None = ...,
         rows: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_equal", b"_equal", "equal", b"equal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["equal", b"equal", "events_done", b"events_done", "events_total", b"events_total", "projection", b"projection", "rows", b"rows", "switched", b"switched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_equal", b"_equal", "equal", b"equal", "events_done", b"events_done", "events_total", b"events_total", "projection", b"projection", "rows", b"rows", "switched", b"switched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__equal: _TypeAlias = _typing.Literal["equal"]  # noqa: Y015
+    _WhichOneofArgType__equal: _TypeAlias = _typing.Literal["_equal", b"_equal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__equal) -> _WhichOneofReturnType__equal | None: ...
 
 Global___RebuildResponse: _TypeAlias = RebuildResponse  # noqa: Y015
 

@@ -55,6 +55,11 @@ class Bookmark:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def is_there(self) -> bool:
+        """Whether a telling was interrupted, whatever can be read of where."""
+        return self._path.exists()
+
     def read(self) -> datetime | None:
         try:
             return datetime.fromisoformat(self._path.read_text().strip())
@@ -62,7 +67,9 @@ class Bookmark:
             return None
 
     def put(self, at: datetime) -> None:
-        self._path.write_text(f"{at.isoformat()}\n")
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        fresh.write_text(f"{at.isoformat()}\n")
+        fresh.replace(self._path)  # killed in between, the old bookmark is still whole
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -258,9 +258,9 @@ async def _import(
         raise _refused([_fault(plan, fault) for fault in answer.faults], request.source)
     done: GetImportResponse | None = None
     if not dry_run and answer.import_id:
-        done = await _watch(session, client, answer.import_id, answer.receipt.position)
         if founding:
-            await _introduce(session, client)
+            await _introduce(session, client)  # before the wait, so that an interrupted command can be given again
+        done = await _watch(session, client, answer.import_id, answer.receipt.position)
     document = {
         "applied": not dry_run,
         "import_id": answer.import_id or None,

@@ -5,11 +5,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from uuid import UUID, uuid4
 
-import structlog
-
 HEADER = "x-correlation-id"
 
 _running: ContextVar[UUID | None] = ContextVar("correlation_id", default=None)
+
+
+def running_correlation_id() -> UUID | None:
+    """The id of the running call; None where no call runs."""
+    return _running.get()
 
 
 def correlation_id() -> UUID:
@@ -29,10 +32,9 @@ def accepted(text: str | None) -> UUID:
 
 @contextmanager
 def correlated(identifier: UUID) -> Iterator[None]:
-    """Everything inside belongs to this id, log lines included."""
+    """Everything inside belongs to this id; a log line asks for it when there is one to write."""
     token = _running.set(identifier)
     try:
-        with structlog.contextvars.bound_contextvars(correlation_id=str(identifier)):
-            yield
+        yield
     finally:
         _running.reset(token)

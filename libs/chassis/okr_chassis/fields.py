@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -23,6 +24,8 @@ NOTE_LENGTH = 10_000
 NUMBER_DIGITS = 20
 NUMBER_PLACES = 10
 """A number is below 10^20 and has at most 20 digits, 10 of them after the point: numeric(38, 10) holds all."""
+
+KEPT_IDS = 8192
 
 EARLIEST_YEAR = 1900
 LATEST_YEAR = 2199
@@ -74,19 +77,27 @@ def _text(value: Any, max_length: int, required: bool) -> str:
     return stripped
 
 
+@lru_cache(maxsize=KEPT_IDS)
+def uuid_in(value: str) -> UUID | None:
+    """The UUID a text is, in its usual form alone; the other spellings Python knows would let one id have several
+    texts. One call reads the same id several times over, hence the memory."""
+    if len(value) != 36:
+        return None
+    try:
+        found = UUID(value)
+    except ValueError:
+        return None
+    return found if str(found) == value.lower() else None
+
+
 def _id(value: Any) -> UUID:
     if isinstance(value, UUID):
         return value
     if value in ("", None):
         raise _required
-    if isinstance(value, str) and len(value) == 36:
-        try:
-            found = UUID(value)
-        except ValueError:
-            pass
-        else:
-            if str(found) == value.lower():
-                return found
+    found = uuid_in(value) if isinstance(value, str) else None
+    if found is not None:
+        return found
     raise PydanticCustomError("uuid_expected", "must be a UUID such as 0190a7c4-3d5e-7b2a-9c1f-5a8e6d4b2f10")
 
 

@@ -5,7 +5,19 @@ import sys
 
 import structlog
 
+from okr_chassis.correlation import running_correlation_id
+
 _LIBRARIES = ("grpc", "asyncio", "asyncpg")
+_WHERE_NOT_WHAT = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""Tracebacks say where it went wrong. What the variables held there may be a key, or what somebody wrote."""
+
+
+def _with_correlation_id(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Say in which call a line was written."""
+    identifier = running_correlation_id()
+    if identifier is not None:
+        event.setdefault("correlation_id", str(identifier))
+    return event
 
 
 def configure(level: str = "info", *, terminal: bool | None = None) -> None:
@@ -13,14 +25,15 @@ def configure(level: str = "info", *, terminal: bool | None = None) -> None:
     pretty = sys.stderr.isatty() if terminal is None else terminal
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _with_correlation_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if pretty
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [structlog.processors.ExceptionRenderer(_WHERE_NOT_WHAT), structlog.processors.JSONRenderer()]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

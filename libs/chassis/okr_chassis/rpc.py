@@ -1,10 +1,11 @@
 """From protobuf messages to typed commands and back. Every fault of a request is found at once."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Protocol, TypeVar
+from functools import cache
+from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -32,6 +33,7 @@ from okr_chassis.fields import Title as Title
 from okr_chassis.fields import invalid as invalid
 from okr_chassis.fields import optional_text as optional_text
 from okr_chassis.fields import text as text
+from okr_chassis.fields import uuid_in
 from okr_chassis.pages import Page as Page
 from okr_chassis.pages import Pages as Pages
 from okr_chassis.violations import violations_of
@@ -66,7 +68,7 @@ def accept(model: type[Model], request: Message, **known: Any) -> Model:
     """
     violations = _common_violations(request)
     try:
-        accepted = model.model_validate(_Fields(request, known), from_attributes=True)
+        accepted = model.model_validate(_content(model, request) | known, from_attributes=True)
     except ValidationError as error:
         found = violations_of(error)
         named = {each.field for each in found}
@@ -86,9 +88,12 @@ def check(request: Message) -> None:
 def id_of(request: Message, field: str) -> UUID:
     """The UUID in one field, when that is all there is to accept."""
     violations = _common_violations(request)
-    found = None
+    value = getattr(request, field)
+    found = uuid_in(value)
+    if found is not None and not violations:
+        return found
     try:
-        found = _ids.validate_python(getattr(request, field))
+        found = _ids.validate_python(value)
     except ValidationError as error:
         violations += [Violation(field, each.message, each.reason) for each in violations_of(error)]
     if violations or found is None:
@@ -97,45 +102,78 @@ def id_of(request: Message, field: str) -> UUID:
 
 
 def _common_violations(request: Message) -> list[Violation]:
-    fields = request.DESCRIPTOR.fields_by_name
     violations: list[Violation] = []
-    if "request_id" in fields:
-        violations += _faults_of("request_id", _ids, getattr(request, "request_id"))  # noqa: B009 - Message has none
-    if "etag" in fields:
-        try:
-            expected_version(getattr(request, "etag"))  # noqa: B009 - Message has none
-        except InvalidInputError as error:
-            violations += error.violations
-    if "page" in fields and getattr(request, "page").size < 0:  # noqa: B009 - Message has none
-        violations.append(Violation("page.size", "must not be negative", "PAGE_SIZE_NEGATIVE"))
-    if "min_positions" in fields:
-        try:
-            positions(getattr(request, "min_positions"))  # noqa: B009 - Message has none
-        except InvalidInputError as error:
-            violations += error.violations
+    for field, faults_in in _common_checks(request.DESCRIPTOR):
+        violations += faults_in(field, getattr(request, field))
     return violations
 
 
-def _faults_of(field: str, adapter: TypeAdapter[Any], value: Any) -> list[Violation]:
+Check: TypeAlias = Callable[[str, Any], Sequence[Violation]]
+
+
+@cache
+def _common_checks(descriptor: Any) -> tuple[tuple[str, Check], ...]:
+    """Those of the shared fields that a message has. Asked of every request, and the same for all of a kind."""
+    checks: dict[str, Check] = {
+        "request_id": _request_id_faults,
+        "etag": lambda _, value: _faults_of(expected_version, value),
+        "page": _page_faults,
+        "min_positions": lambda _, value: _faults_of(positions, value),
+    }
+    return tuple((field, check) for field, check in checks.items() if field in descriptor.fields_by_name)
+
+
+def _request_id_faults(field: str, value: str) -> Sequence[Violation]:
+    if uuid_in(value) is not None:
+        return ()
     try:
-        adapter.validate_python(value)
+        _ids.validate_python(value)
     except ValidationError as error:
         return [Violation(field, each.message, each.reason) for each in violations_of(error)]
-    return []
+    return ()
+
+
+def _page_faults(field: str, value: Any) -> Sequence[Violation]:
+    return [Violation(f"{field}.size", "must not be negative", "PAGE_SIZE_NEGATIVE")] if value.size < 0 else ()
+
+
+def _faults_of(read: Callable[[Any], Any], value: Any) -> Sequence[Violation]:
+    try:
+        read(value)
+    except InvalidInputError as error:
+        return error.violations
+    return ()
+
+
+def _content(model: type[BaseModel], message: Message) -> dict[str, Any]:
+    """The fields of a message that a model asks for, as pydantic likes to see them."""
+    fields = _Fields(message)
+    return {
+        name: getattr(message, name) if plain else getattr(fields, name)
+        for name, plain in _wanted(model, message.DESCRIPTOR)
+    }
+
+
+@cache
+def _wanted(model: type[BaseModel], descriptor: Any) -> tuple[tuple[str, bool], ...]:
+    """The fields that a model and a message share, and which of them are plain values."""
+    described = descriptor.fields_by_name
+    return tuple((name, _is_plain(described[name])) for name in model.model_fields if name in described)
+
+
+def _is_plain(field: Any) -> bool:
+    return not (field.is_repeated or field.has_presence or field.enum_type or field.message_type)
 
 
 class _Fields:
     """A message as pydantic likes to see it: attributes, with lists, None and enum texts in their places."""
 
-    __slots__ = ("_known", "_message")
+    __slots__ = ("_message",)
 
-    def __init__(self, message: Message, known: dict[str, Any]) -> None:
+    def __init__(self, message: Message) -> None:
         self._message = message
-        self._known = known
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._known:
-            return self._known[name]
         field = self._message.DESCRIPTOR.fields_by_name.get(name)
         if field is None:
             raise AttributeError(name)
@@ -158,7 +196,7 @@ def _value(field: Any, value: Any) -> Any:
         prefix = field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
         return named.name.removeprefix(prefix).lower() if named.number else None
     if field.message_type is not None:
-        return _Fields(value, {})
+        return _Fields(value)
     return value
 
 

@@ -65,9 +65,9 @@ async def verify(session: Session, service: OnlyService = "") -> None:
             f"{words.plural(events, 'event')} folded afresh, {words.plural(rows, 'row')} compared in "
             f"{words.plural(len(verdicts), 'projection')}"
         )
+        session.output.say(f"Up to {_heads(verdicts)}.")
         if not different:
             session.output.say(f"Equal: {told}.", style="green")
-        session.output.say(f"Up to {_heads(verdicts)}.")
     if different:
         names = ", ".join(f"{each.service} {each.projection}" for each in different)
         services = " and ".join(f"`okr rebuild {name}`" for name in dict.fromkeys(each.service for each in different))

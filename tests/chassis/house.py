@@ -169,6 +169,9 @@ class House(DirectoryServiceServicer):
     async def MovePerson(self, request: pb.MovePersonRequest, context: Context) -> NoReturn:
         raise self.fault or NotImplementedError
 
+    async def ErasePerson(self, request: pb.ErasePersonRequest, context: Context) -> NoReturn:
+        raise self.fault or NotImplementedError
+
 
 class Module:
     """A service module whose servicer the test keeps in hand."""

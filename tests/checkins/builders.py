@@ -6,6 +6,7 @@ from uuid import UUID
 
 from okr_checkins.commands import CloseCheckIns, CorrectCheckIn, OpenCheckIns, RecordCheckIn
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsClosed, CheckInsOpened
+from tests.support.sealed import sealed
 
 KEY_RESULT = UUID(int=1)
 OBJECTIVE = UUID(int=2)
@@ -37,7 +38,7 @@ def record(
         key_result_id=KEY_RESULT,
         value=Decimal(value),
         confidence=None if confidence is None else Decimal(confidence),
-        note=note,
+        note=sealed(note),
         occurred_at=occurred_at,
         at=at,
         opening=opening,
@@ -52,8 +53,8 @@ def correct(
         key_result_id=KEY_RESULT,
         value=None if value is None else Decimal(value),
         confidence=None if confidence is None else Decimal(confidence),
-        note=note,
-        reason="typed wrongly",
+        note=None if note is None else sealed(note),
+        reason=sealed("typed wrongly"),
     )
 
 
@@ -77,7 +78,7 @@ def recorded(
         key_result_id=KEY_RESULT,
         value=Decimal(value),
         confidence=Decimal(confidence),
-        note=note,
+        note=sealed(note),
         occurred_at=occurred_at,
     )
 
@@ -94,9 +95,9 @@ def corrected(
         key_result_id=KEY_RESULT,
         value=Decimal(value),
         confidence=Decimal(confidence),
-        note=note,
+        note=sealed(note),
         occurred_at=occurred_at,
-        reason="typed wrongly",
+        reason=sealed("typed wrongly"),
     )
 
 

@@ -3,8 +3,8 @@
 from datetime import UTC, date, datetime
 
 import msgspec
-from okr_checkins.decider import CheckIns, check_ins
 
+from okr_checkins.decider import CheckIns, check_ins
 from tests.checkins.builders import (
     FIRST,
     MONDAY,

@@ -4,7 +4,6 @@ from datetime import datetime
 from decimal import Decimal
 
 from okr_checkins.read_model import CheckInRow, KeyResultRow, check_ins
-
 from tests.checkins.builders import (
     FIRST,
     MONDAY,
@@ -18,6 +17,7 @@ from tests.checkins.builders import (
 )
 from tests.insights.facts import ANA, day
 from tests.insights.folding import folded
+from tests.support.sealed import sealed
 
 
 def standing(row: KeyResultRow) -> tuple[Decimal | None, Decimal | None, datetime | None, int]:
@@ -36,7 +36,7 @@ def test_a_closed_key_result_keeps_where_it_stood() -> None:
 
 def test_a_check_in_is_kept_with_who_when_and_when_known() -> None:
     row = folded(check_ins, opened(), recorded(value="5", confidence="0.7", note="steady")).row(CheckInRow)
-    assert (row.value, row.confidence, row.note) == (Decimal(5), Decimal("0.7"), "steady")
+    assert (row.value, row.confidence, row.note) == (Decimal(5), Decimal("0.7"), sealed("steady"))
     assert (row.person_id, row.checked_in_at, row.known_at) == (ANA, MONDAY, day(2))
     assert not row.corrected
 

@@ -5,13 +5,13 @@ from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from okr_checkins.commands import CorrectCheckIn, RecordCheckIn
 from okr_checkins.decider import CheckIns, check_ins
 from okr_checkins.read_model import CheckInRow, KeyResultRow
 from okr_checkins.read_model import check_ins as projection
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsEvent
 from okr_contracts.errors import OkrError
-
 from tests.checkins.builders import MONDAY, correct, opened, record
 from tests.insights.folding import folded
 

@@ -8,12 +8,12 @@ from uuid import UUID
 import grpc
 import pytest
 from grpc import aio
+
 from okr.checkins.v1 import checkins_pb2 as pb
 from okr.common.v1 import common_pb2
 from okr_checkins.decider import check_ins
 from okr_contracts.checkins import CheckInsEvent
 from okr_eventstore.executor import CommandExecutor
-
 from tests.checkins.town import NOW, Firm, Town, Voice, new, refused
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
+
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.directory.v1 import directory_pb2

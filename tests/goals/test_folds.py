@@ -15,6 +15,7 @@ from okr_eventstore.projection import Projection, RowT
 from okr_goals import replica
 from okr_goals.read_model import ImportRow, latest, plans
 from okr_goals.replica import KnownPersonRow, KnownUnitRow, LastValueRow
+from tests.support.sealed import sealed
 
 ORGANIZATION, KEY_RESULT, FIRST, SECOND, IMPORT = (UUID(int=number) for number in range(1, 6))
 MONDAY, TUESDAY = datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 6, tzinfo=UTC)
@@ -54,7 +55,7 @@ def recorded(check_in_id: UUID, value: str, at: datetime) -> CheckInRecorded:
         key_result_id=KEY_RESULT,
         value=D(value),
         confidence=D("0.5"),
-        note="",
+        note=None,
         occurred_at=at,
     )
 
@@ -65,9 +66,9 @@ def corrected(check_in_id: UUID, value: str, at: datetime) -> CheckInCorrected:
         key_result_id=KEY_RESULT,
         value=D(value),
         confidence=D("0.5"),
-        note="",
+        note=None,
         occurred_at=at,
-        reason="typed wrongly",
+        reason=sealed("typed wrongly"),
     )
 
 

@@ -33,6 +33,7 @@ from okr_goals.importing import names
 from okr_goals.importing.plan import make_plan
 from okr_goals.importing.sheet import SheetRow, digest
 from okr_goals.importing.world import KnownPerson, World
+from tests.support.sealed import sealed
 from tests.support.spec import spec
 
 ORGANIZATION, IMPORT, CYCLE, UNIT = (UUID(int=number) for number in (1, 2, 3, 4))
@@ -201,7 +202,7 @@ def test_what_agrees_is_left_alone() -> None:
     objective_spec.given(*RUNNING).when(apply(planned())).then_nothing()
 
 
-def test_what_differs_is_revised_with_the_row_as_its_reason() -> None:
+def test_what_differs_is_revised_with_the_row_as_its_source() -> None:
     objective_spec.given(*RUNNING).when(apply(planned(row=7, target="120"))).then(
         TargetRevised(
             key_result_id=TRIALS,
@@ -210,7 +211,8 @@ def test_what_differs_is_revised_with_the_row_as_its_reason() -> None:
             target=D(120),
             previous_commit=D(50),
             previous_target=D(100),
-            reason="import okrs.csv, row 7",
+            reason=None,
+            source="import okrs.csv, row 7",
         )
     )
 
@@ -421,7 +423,7 @@ def test_a_commit_left_empty_stays_while_the_target_does() -> None:
         target=D(100),
         previous_commit=D(50),
         previous_target=D(100),
-        reason="more",
+        reason=sealed("more"),
     )
     world = known_world(*RUNNING, revised)
     assert make_plan(IMPORT, "okrs.csv", QUARTER, [sheet_row()], world).effects.unchanged_rows == 1

@@ -31,9 +31,11 @@ from okr_goals.decider.commands import (
     ObjectiveCommand,
     ReleaseChampion,
     ReviseTarget,
+    RevisionSaid,
 )
 from okr_goals.decider.cycle import Cycle
 from okr_goals.decider.objective import objectives
+from tests.support.sealed import sealed
 from tests.support.spec import spec, violations
 
 OBJECTIVE, CYCLE, UNIT, ELSEWHERE = (UUID(int=number) for number in (1, 2, 3, 4))
@@ -140,7 +142,7 @@ def revise(commit: str | None = None, target: str | None = None, reason: str = "
         key_result_id=TRIALS,
         commit=None if commit is None else D(commit),
         target=None if target is None else D(target),
-        reason=reason,
+        reason=sealed(reason),
     )
 
 
@@ -249,7 +251,7 @@ def test_defining_the_same_again_changes_nothing_also_after_revisions_and_hand_o
         target=D(120),
         previous_commit=D(50),
         previous_target=D(100),
-        reason="more demand",
+        reason=sealed("more demand"),
     )
     handed_over = (released(ANA, "accountable"), assigned(ANA, "responsible"), assigned(BEN, "accountable"))
     objective_spec.given(*RUNNING, revised, *handed_over).when(define()).then_nothing()
@@ -392,7 +394,7 @@ def revised(commit: str, target: str) -> TargetRevised:
         target=D(target),
         previous_commit=D(50),
         previous_target=D(100),
-        reason="the market moved",
+        reason=sealed("the market moved"),
     )
 
 
@@ -404,7 +406,8 @@ def test_a_revision_keeps_both_numbers_and_the_reason() -> None:
 
 
 def test_a_revision_needs_a_reason_and_a_number() -> None:
-    assert violations(lambda: revise("60", reason=" ")) == ["reason"]
+    said = {"objective_id": OBJECTIVE, "key_result_id": TRIALS, "commit": D(60), "reason": " "}
+    assert violations(lambda: RevisionSaid.model_validate(said)) == ["reason"]
     assert len(violations(lambda: revise())) == 1
 
 

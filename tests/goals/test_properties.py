@@ -28,6 +28,7 @@ from okr_goals.importing import sheet
 from okr_goals.importing.plan import make_plan
 from okr_goals.importing.world import KnownPerson, World
 from okr_rules.commitment import order_fault
+from tests.support.sealed import sealed
 
 OBJECTIVE, CYCLE, UNIT = UUID(int=1), UUID(int=2), UUID(int=3)
 PEOPLE = [UUID(int=100 + number) for number in range(10)]
@@ -82,7 +83,7 @@ commands: st.SearchStrategy[ObjectiveCommand] = st.one_of(
         key_result_id=key_results,
         commit=numbers,
         target=numbers,
-        reason=st.just("the market moved"),
+        reason=st.just(sealed("the market moved")),
     ),
     st.builds(ActivateObjective, objective_id=this, cycle=st.just(ACTIVE)),
     st.builds(CloseObjective, objective_id=this, outcome=st.sampled_from(["achieved", "partly", "learned"])),

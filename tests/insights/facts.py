@@ -5,6 +5,7 @@ from decimal import Decimal
 from uuid import UUID, uuid5
 
 from msgspec import Struct
+
 from okr_contracts.alignment import Aligned, Unaligned
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded
 from okr_contracts.directory import OrganizationFounded, UnitAdded
@@ -22,6 +23,7 @@ from okr_contracts.goals import (
     TargetRevised,
 )
 from okr_eventstore.model import RecordedEvent, shard_of
+from tests.support.sealed import sealed
 
 NAMES = UUID("6f1a3c52-6a0e-4a8b-9d55-1f0f6b1c2d3e")
 
@@ -140,7 +142,7 @@ def target_revised(commit: str, target: str, *, was: tuple[str, str] = ("50", "1
         target=Decimal(target),
         previous_commit=Decimal(was[0]),
         previous_target=Decimal(was[1]),
-        reason="the market doubled",
+        reason=sealed("the market doubled"),
     )
 
 
@@ -159,7 +161,7 @@ def checked_in(
         key_result_id=key_result_id,
         value=Decimal(value),
         confidence=Decimal(confidence),
-        note=note,
+        note=sealed(note),
         occurred_at=on,
     )
 
@@ -172,7 +174,7 @@ def corrected(check_in: CheckInRecorded, value: str, *, confidence: str | None =
         confidence=check_in.confidence if confidence is None else Decimal(confidence),
         note=check_in.note,
         occurred_at=check_in.occurred_at,
-        reason="a slip of the pen",
+        reason=sealed("a slip of the pen"),
     )
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from msgspec import Struct
+
 from okr_eventstore.folding import FoldedRows
 from okr_eventstore.projection import Projection, Row, RowT
-
 from tests.insights.facts import recorded
 
 

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from uuid import UUID
 
 import pytest
+
 from okr.insights.v1 import insights_pb2 as pb
 from okr_chassis.auth import calling
 from okr_chassis.errors import NotCaughtUpError
@@ -11,7 +12,6 @@ from okr_contracts.directory import UnitMoved, UnitRenamed
 from okr_contracts.errors import InvalidInputError, NotFoundError
 from okr_contracts.goals import CycleActivated
 from okr_eventstore.model import Position, shard_of
-
 from tests.insights.facts import (
     ANA,
     BEN,

@@ -4,6 +4,7 @@ from decimal import Decimal
 from itertools import permutations
 
 import pytest
+
 from okr_contracts.checkins import CheckInsClosed, CheckInsOpened
 from okr_contracts.directory import PersonMoved, PersonRegistered, UnitMoved, UnitRenamed
 from okr_contracts.goals import CycleActivated, CycleClosed, ImportCompleted
@@ -19,7 +20,6 @@ from okr_insights.read_model import (
     OrganizationRow,
     UnitRow,
 )
-
 from tests.insights.facts import (
     ANA,
     BEN,
@@ -46,6 +46,7 @@ from tests.insights.facts import (
     unit_added,
 )
 from tests.insights.folding import folded
+from tests.support.sealed import sealed
 
 
 def test_the_last_check_in_is_the_one_that_was_true_last() -> None:
@@ -89,8 +90,8 @@ def test_a_correction_stands_beside_what_it_corrects() -> None:
     slip = checked_in("10", day(5), note="as counted")
     entries = folded(read_model.check_ins, slip, corrected(slip, "12")).all(CheckInEntryRow)
     assert [(entry.kind, entry.value, entry.reason) for entry in entries] == [
-        ("CheckInRecorded", Decimal(10), ""),
-        ("CheckInCorrected", Decimal(12), "a slip of the pen"),
+        ("CheckInRecorded", Decimal(10), None),
+        ("CheckInCorrected", Decimal(12), sealed("a slip of the pen")),
     ]
     assert {entry.check_in_id for entry in entries} == {slip.check_in_id}
     assert [(entry.recorded_at, entry.occurred_at) for entry in entries] == [(day(1), day(5)), (day(2), day(5))]
@@ -123,7 +124,7 @@ def test_a_revised_target_replaces_both_numbers_and_keeps_the_former_in_its_entr
     revised = outcome.all(KeyResultEntryRow)[-1]
     assert (revised.previous_commit, revised.commit) == (Decimal(50), Decimal(80))
     assert (revised.previous_target, revised.target) == (Decimal(100), Decimal(200))
-    assert revised.reason == "the market doubled"
+    assert revised.reason == sealed("the market doubled")
 
 
 def test_the_accountable_champion_is_the_one_assigned_last() -> None:

@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 import pytest
+
 from okr.insights.v1 import insights_pb2 as pb
 from okr_contracts.errors import InvalidInputError, NotFoundError
 from okr_eventstore.model import shard_of
-
 from tests.insights.facts import (
     ANA,
     BEN,

@@ -4,7 +4,6 @@ from okr_contracts.goals import CycleActivated
 from okr_eventstore.rebuild import rebuild, verify
 from okr_eventstore.runner import Runner
 from okr_insights.read_model import projections
-
 from tests.insights.facts import (
     BEN,
     GROW,

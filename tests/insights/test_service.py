@@ -7,13 +7,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
+import pytest
+from grpc import aio
+
 import okr_alignment.__main__ as alignment
 import okr_checkins.__main__ as checkins
 import okr_directory.__main__ as directory
 import okr_goals.__main__ as goals
 import okr_insights.__main__ as insights
-import pytest
-from grpc import aio
 from okr.alignment.v1 import alignment_pb2
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1 import checkins_pb2
@@ -29,7 +30,6 @@ from okr_chassis.clock import ManualClock
 from okr_chassis.errors import Refusal, refusal_of
 from okr_chassis.platform import Platform
 from okr_chassis.settings import Settings
-
 from tests.insights.facts import ANA, GROW, Q1, REVENUE, SALES, day, named
 
 MODULES = (directory, goals, checkins, alignment, insights)

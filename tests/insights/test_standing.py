@@ -5,9 +5,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+
 from okr_insights.board import Cycle, cycle_of_the_day
 from okr_insights.standing import KeyResult, Summary, key_result, summarise
-
 from tests.insights.facts import ANA, Q1_ENDS, Q1_STARTS, REVENUE, day, named
 
 HALFWAY = datetime.fromisoformat("2026-02-15T00:00:00+00:00")

@@ -14,11 +14,13 @@ from uuid import UUID, uuid4
 
 from grpc import aio
 from msgspec import Struct
+
 from okr.common.v1 import common_pb2
 from okr.insights.v1 import insights_pb2 as pb
 from okr_chassis.auth import Caller, calling
 from okr_chassis.clock import ManualClock
 from okr_chassis.rpc import Pages, wire
+from okr_chassis.sealing import Keyring, Vault
 from okr_chassis.service import Reader
 from okr_contracts.registry import EVENTS
 from okr_eventstore.codec import Codec
@@ -32,8 +34,8 @@ from okr_eventstore.tables import ensure
 from okr_insights.api import InsightsService
 from okr_insights.read_model import projections
 from okr_insights.subscribers import subscriptions
-
 from tests.insights.facts import ANA, NEW_YEAR, Q1, named
+from tests.support.sealed import KeyRack, really_sealed
 
 SOURCES = ("directory", "goals", "checkins", "alignment")
 CONTEXT = cast(aio.ServicerContext[Any, Any], None)
@@ -50,9 +52,10 @@ class World:
         self.logs = logs
         self.runners = runners
         self.clock = clock
+        self.rack = KeyRack()
         reader = Reader("insights", insights)
         reader.feed(runners)
-        self.api = InsightsService(reader, Pages(b"a secret of this test"), clock)
+        self.api = InsightsService(reader, Pages(b"a secret of this test"), clock, Vault(self.rack, Keyring()))
         self._organizations = _in_shards_of_their_own()
 
     def story(self) -> "Story":
@@ -129,6 +132,8 @@ class Story:
 
     async def _append(self, fact: Struct, actor: str) -> Position:
         service, stream = _home(fact)
+        author_id = UUID(actor.removeprefix("person:")) if actor.startswith("person:") else ANA
+        fact = really_sealed(fact, self.organization_id, author_id)
         command_id = uuid4()
         context = CommandContext(
             organization_id=self.organization_id,

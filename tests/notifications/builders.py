@@ -18,6 +18,7 @@ from okr_contracts.goals import (
 from okr_contracts.notifications import NotificationRaised, NotificationsEvent
 from okr_notifications.commands import Fact, Hear, LookAtPace
 from okr_notifications.decider import Watch, watch
+from tests.support.sealed import sealed
 
 KEY_RESULT = UUID(int=1)
 OBJECTIVE = UUID(int=2)
@@ -77,7 +78,7 @@ def revised(commit: str, target: str = "100") -> TargetRevised:
         target=Decimal(target),
         previous_commit=Decimal(50),
         previous_target=Decimal(100),
-        reason="the market moved",
+        reason=sealed("the market moved"),
     )
 
 
@@ -88,7 +89,7 @@ def recorded(value: str, on: int, check_in: int = 0) -> CheckInRecorded:
         key_result_id=KEY_RESULT,
         value=Decimal(value),
         confidence=Decimal("0.5"),
-        note="",
+        note=None,
         occurred_at=day(on),
     )
 
@@ -99,9 +100,9 @@ def corrected(value: str, on: int, check_in: int = 0) -> CheckInCorrected:
         key_result_id=KEY_RESULT,
         value=Decimal(value),
         confidence=Decimal("0.5"),
-        note="",
+        note=None,
         occurred_at=day(on),
-        reason="typed wrongly",
+        reason=sealed("typed wrongly"),
     )
 
 

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -57,12 +57,17 @@ class PermissionDeniedError(AuthError):
 
 @dataclass(frozen=True)
 class Caller:
-    """On whose behalf the running call acts. `person_id` is None while a service acts on its own."""
+    """On whose behalf the running call acts. `person_id` is None while a service acts on its own.
+
+    `service` is which of our services brings the call, None when it comes from outside: the call acts for
+    the same person either way.
+    """
 
     organization_id: UUID
     person_id: UUID | None
     actor: str
     operator: bool = False
+    service: str | None = field(default=None, compare=False)
 
 
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
@@ -74,6 +79,22 @@ def caller() -> Caller:
     if found is None:
         raise RuntimeError("nobody is calling: use acting_for(...) where a service acts on its own")
     return found
+
+
+def require_operator() -> Caller:
+    """The caller, who may do what only those may who run the platform. Raises PermissionDeniedError."""
+    who = caller()
+    if not who.operator:
+        raise PermissionDeniedError("OPERATOR_SCOPE_REQUIRED", "only operators may call this: the token lacks scope")
+    return who
+
+
+def require_service() -> Caller:
+    """The caller, which is one of our own services. Raises PermissionDeniedError."""
+    who = caller()
+    if who.service is None:
+        raise PermissionDeniedError("SERVICES_ONLY", "only the platform's own services may call this")
+    return who
 
 
 @contextmanager
@@ -210,12 +231,20 @@ def _who(claims: Mapping[str, Any], trusted: TrustedIssuer) -> Caller:
     scope = claims.get("scope", "")
     operator = isinstance(scope, str) and OPERATOR_SCOPE in scope.split(" ")
     subject = claims.get("sub")
+    service = _service(claims) if trusted.internal else None
     if isinstance(subject, str) and subject.startswith(SERVICE_PREFIX) and trusted.internal:
-        return Caller(organization_id, None, subject, operator)
+        return Caller(organization_id, None, subject, operator, service)
     person_id = _uuid(subject)
     if person_id is None:
         raise AuthenticationError("TOKEN_SUBJECT_WRONG", "the token names no person (claim sub, a UUID)")
-    return Caller(organization_id, person_id, f"{PERSON_PREFIX}{person_id}", operator)
+    return Caller(organization_id, person_id, f"{PERSON_PREFIX}{person_id}", operator, service)
+
+
+def _service(claims: Mapping[str, Any]) -> str | None:
+    """Which service brings a token of the internal issuer (RFC 8693: the acting party)."""
+    acting = claims.get("act")
+    name = acting.get("sub") if isinstance(acting, dict) else None
+    return name.removeprefix(SERVICE_PREFIX) if isinstance(name, str) and name.startswith(SERVICE_PREFIX) else None
 
 
 def _uuid(value: object) -> UUID | None:

@@ -1,7 +1,7 @@
 """From an accepted request to a finished command, exactly once in effect."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextvars import ContextVar
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -76,6 +76,22 @@ class Execute:
             if expected is not None and error.expected == expected and error.actual != expected:
                 raise EtagMismatchError(error.stream_id, error.expected, error.actual) from error
             raise
+
+    async def or_as_before(self, request: Message, work: Awaitable[Done]) -> Done:
+        """`work` for a request; where it is refused on the way, the answer of an earlier time counts more.
+
+        For what is looked up before there is a command: a rule's own refusals are weighed so already.
+        """
+        try:
+            return await work
+        except Exception:
+            who = caller()
+            stored = await self._executor.finished(
+                who.organization_id, id_of(request, "request_id"), fingerprint(request, who.actor)
+            )
+            if stored is None:
+                raise
+            return stored
 
     async def for_event(
         self,

@@ -1,10 +1,13 @@
-"""The log itself over gRPC: the caller's own organisation, in its one order, as stored."""
+"""The log itself over gRPC: the caller's own organisation, in its one order, free text opened."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import asyncpg
+import msgspec
 from grpc import aio
 
 from okr.eventlog.v1 import eventlog_pb2 as pb
@@ -12,7 +15,10 @@ from okr.eventlog.v1 import eventlog_pb2_grpc
 from okr_chassis.auth import caller
 from okr_chassis.errors import LeavingError
 from okr_chassis.rpc import wire
+from okr_chassis.sealing import Vault
 from okr_contracts.errors import InvalidInputError, Violation
+from okr_contracts.registry import EVENTS
+from okr_contracts.sealed import SealedText, sealed_fields
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import shard_of
 
@@ -29,11 +35,19 @@ _TAIL = """
 """
 
 
-class EventLogService(eventlog_pb2_grpc.EventLogServiceServicer):
-    """Reads the logs of this process. Events leave as they were written, known to this release or not."""
+_SEALED = {event.__name__: fields for events in EVENTS.values() for event in events if (fields := sealed_fields(event))}
+"""The types of event that hold free text, with the fields it is in."""
 
-    def __init__(self, logs: Mapping[str, EventLog], leaving: asyncio.Event) -> None:
+
+class EventLogService(eventlog_pb2_grpc.EventLogServiceServicer):
+    """Reads the logs of this process. Events leave as they were written, known to this release or not.
+
+    Free text is opened: where it was sealed stands what somebody wrote, or that it was erased.
+    """
+
+    def __init__(self, logs: Mapping[str, EventLog], vault: Vault, leaving: asyncio.Event) -> None:
         self._logs = logs
+        self._vault = vault
         self._leaving = leaving
 
     async def TailEvents(self, request: pb.TailEventsRequest, context: Context) -> AsyncIterator[pb.TailEventsResponse]:
@@ -54,8 +68,8 @@ class EventLogService(eventlog_pb2_grpc.EventLogServiceServicer):
             while True:
                 woken.clear()
                 rows = await event_log.database.fetch(_TAIL, shard, after, organization_id, PAGE_EVENTS)
-                for row in rows:
-                    yield pb.TailEventsResponse(event=_event(request.service, shard, row))
+                for row, data in zip(rows, await self._opened(rows), strict=True):
+                    yield pb.TailEventsResponse(event=_event(request.service, shard, row, data))
                     after = row["position"]
                 if len(rows) == PAGE_EVENTS:
                     continue
@@ -66,6 +80,26 @@ class EventLogService(eventlog_pb2_grpc.EventLogServiceServicer):
                 await _first(woken, self._leaving)
         finally:
             stop_listening()
+
+    async def _opened(self, rows: Sequence[asyncpg.Record]) -> list[bytes]:
+        """Each event's data with its free text in the clear: all keys of the page in one question."""
+        documents: dict[int, dict[str, Any]] = {}
+        texts: list[tuple[SealedText, UUID, str]] = []
+        places: list[tuple[int, str]] = []
+        for index, row in enumerate(rows):
+            for field, subject in _SEALED.get(row["type"], {}).items():
+                # What a newer release wrote, or damaged, may hold anything; it leaves as it is, sealed.
+                with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+                    document = documents.setdefault(index, msgspec.json.decode(row["data"]))
+                    sealed = msgspec.convert(document[field], SealedText)
+                    texts.append((sealed, UUID(document[subject]), field))
+                    places.append((index, field))
+        for (index, field), text in zip(places, await self._vault.open(texts), strict=True):
+            documents[index][field] = text
+        return [
+            msgspec.json.encode(documents[index]) if index in documents else row["data"].encode()
+            for index, row in enumerate(rows)
+        ]
 
     def _check(self, request: pb.TailEventsRequest) -> None:
         violations: list[Violation] = []
@@ -89,7 +123,7 @@ async def _first(*events: asyncio.Event) -> None:
             wait.cancel()
 
 
-def _event(service: str, shard: int, row: asyncpg.Record) -> pb.Event:
+def _event(service: str, shard: int, row: asyncpg.Record, data: bytes) -> pb.Event:
     return pb.Event(
         service=service,
         event_id=wire(row["event_id"]),
@@ -105,5 +139,5 @@ def _event(service: str, shard: int, row: asyncpg.Record) -> pb.Event:
         command_id=wire(row["command_id"]),
         correlation_id=wire(row["correlation_id"]),
         causation_id=wire(row["causation_id"]),
-        data=row["data"].encode(),
+        data=data,
     )

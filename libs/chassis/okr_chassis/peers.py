@@ -8,6 +8,7 @@ from grpc import StatusCode, aio
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
+from okr.directory.v1.vault_pb2_grpc import VaultServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
@@ -44,6 +45,11 @@ class Peers:
     @cached_property
     def directory(self) -> DirectoryServiceStub:
         return DirectoryServiceStub(self._channel("directory"))
+
+    @cached_property
+    def vault(self) -> VaultServiceStub:
+        """Directory's keys of authors; okr_chassis.sealing is what uses it."""
+        return VaultServiceStub(self._channel("directory"))
 
     @cached_property
     def goals(self) -> GoalsServiceStub:

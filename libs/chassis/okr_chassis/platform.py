@@ -30,6 +30,7 @@ from okr_chassis.operations_api import OperationsService
 from okr_chassis.pages import Pages
 from okr_chassis.peers import Peers, may_answer_later
 from okr_chassis.postgres import check_durability
+from okr_chassis.sealing import DirectoryKeys, Keyring, Vault
 from okr_chassis.server import RpcServer, check_free
 from okr_chassis.service import Build, Host, Reader, Running, ServiceModule
 from okr_chassis.settings import Settings
@@ -95,6 +96,7 @@ class Platform:
         self._port = 0
         self._say = starting or log.debug
         self._databases: dict[str, Database] = {}
+        self._keyring = Keyring()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack: AsyncExitStack | None = None
 
@@ -160,12 +162,14 @@ class Platform:
         commands = CommandsService([running.service for running in self.services.values()], self.leaving)
         stack.push_async_callback(commands.drain)
         server.add([(add_CommandsServiceServicer_to_server, commands)])
-        server.add([(add_EventLogServiceServicer_to_server, EventLogService(self.logs, self.leaving))])
+        tails = EventLogService(self.logs, self._vault(self._peers(stack, "eventlog", internal)), self.leaving)
+        server.add([(add_EventLogServiceServicer_to_server, tails)])
         server.add([(add_OperationsServiceServicer_to_server, OperationsService(self.settings, self.services))])
         stack.push_async_callback(server.stop)
         stack.push_async_callback(self._stop_tasks)
         stack.callback(self.leaving.set)
         self._port = await server.start(self.settings.grpc_host, self._wanted_port)
+        self._keep(self._keyring.hear(await self._source(stack, "directory")), "keyring")
         for name, runner in self.runners:
             self._keep(runner.run(), f"{name} {runner.name}")
         for running in self.services.values():
@@ -202,8 +206,7 @@ class Platform:
 
     async def _host(self, stack: AsyncExitStack, name: str, internal: InternalIssuer, pages: Pages) -> Host:
         database = self._databases[name]
-        peers = Peers(name, internal, lambda: self.address, self.settings.peers)
-        stack.push_async_callback(peers.close)
+        peers = self._peers(stack, name, internal)
         event_log, execute = None, None
         if name in EVENTS:
             clock = None if self.clock is system_clock else self.clock
@@ -221,11 +224,23 @@ class Platform:
             reader=Reader(name, database),
             peers=peers,
             pages=pages,
+            vault=self._vault(peers),
             executor=execute,
         )
 
+    def _peers(self, stack: AsyncExitStack, name: str, internal: InternalIssuer) -> Peers:
+        peers = Peers(name, internal, lambda: self.address, self.settings.peers)
+        stack.push_async_callback(peers.close)
+        return peers
+
+    def _vault(self, peers: Peers) -> Vault:
+        """Each service asks for keys in its own name; what one has been given serves all."""
+        return Vault(DirectoryKeys(peers), self._keyring)
+
     async def _prepare(self, stack: AsyncExitStack, running: Running) -> None:
-        """Tables as this release's folds fill them, and a runner for each subscription."""
+        """What the service itself needs, tables as this release's folds fill them, a runner for each subscription."""
+        for prepare in running.service.prepare:
+            await prepare()
         subscriptions = running.service.subscriptions
         projections = [each.projection for each in subscriptions if each.projection is not None]
         for projection in await ensure(running.host.database, projections):

@@ -18,6 +18,7 @@ from okr_chassis.commands import Execute
 from okr_chassis.errors import NotCaughtUpError
 from okr_chassis.pages import Pages
 from okr_chassis.rpc import positions
+from okr_chassis.sealing import Vault
 from okr_chassis.settings import Settings
 from okr_contracts.errors import InvalidInputError, Violation
 from okr_contracts.registry import EVENTS
@@ -49,6 +50,8 @@ class Service:
     subscriptions: list[Subscription] = field(default_factory=list)
     jobs: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     aggregate_fields: tuple[str, ...] = ()
+    prepare: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What must be so before the first call is served; raises StartupError where it is not."""
 
 
 class Reader:
@@ -138,6 +141,8 @@ class Host:
     reader: Reader
     peers: "Peers"
     pages: Pages
+    vault: Vault
+    """Seals what people write, and opens it for answers."""
     executor: Execute | None = None
 
     @property

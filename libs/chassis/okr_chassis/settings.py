@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     """An Ed25519 private key (PEM) that all services share for the tokens between them; one process needs none."""
     page_key: Annotated[SecretStr | None, Optional] = None
     """Seals page tokens; the same on all replicas."""
+    vault_key_file: Annotated[Path | None, Optional] = None
+    """32 random bytes that wrap the keys of free text; without one `vault.key` in the data directory. Only directory
+    reads it. Keep a copy where no backup of the database lies: without it, what people wrote is lost."""
 
     reflection: Annotated[bool | None, Optional] = None
     """Whether the gRPC server describes itself; by default in development only."""

@@ -2,9 +2,12 @@
 
 from datetime import date, datetime
 from decimal import Decimal
+from typing import ClassVar
 from uuid import UUID
 
 from msgspec import Struct
+
+from okr_contracts.sealed import SealedText
 
 
 class CheckInsOpened(Struct, frozen=True):
@@ -18,24 +21,31 @@ class CheckInsOpened(Struct, frozen=True):
 class CheckInRecorded(Struct, frozen=True):
     """At `occurred_at` the key result stood at `value`; `confidence` (0 to 1) is that of reaching its target."""
 
+    __sealed__: ClassVar[dict[str, str]] = {"note": "check_in_id"}
+
     check_in_id: UUID
     key_result_id: UUID
     value: Decimal
     confidence: Decimal
-    note: str
+    note: SealedText | None
     occurred_at: datetime
 
 
 class CheckInCorrected(Struct, frozen=True):
-    """The whole check-in as it should have been, dated when the corrected one was true, and why."""
+    """The whole check-in as it should have been, dated when the corrected one was true, and why.
+
+    An unchanged `note` stays in its own author's words; the `reason` is that of whoever corrects.
+    """
+
+    __sealed__: ClassVar[dict[str, str]] = {"note": "check_in_id", "reason": "check_in_id"}
 
     check_in_id: UUID
     key_result_id: UUID
     value: Decimal
     confidence: Decimal
-    note: str
+    note: SealedText | None
     occurred_at: datetime
-    reason: str
+    reason: SealedText | None
 
 
 class CheckInsClosed(Struct, frozen=True):

@@ -45,6 +45,12 @@ class PersonMoved(Struct, frozen=True):
     unit_id: UUID | None
 
 
+class PersonErased(Struct, frozen=True):
+    """Somebody asked to be forgotten: their name is deleted and the key to all they wrote destroyed."""
+
+    person_id: UUID
+
+
 OrganizationEvent = OrganizationFounded | UnitAdded | UnitRenamed | UnitMoved
-PersonEvent = PersonRegistered | PersonMoved
+PersonEvent = PersonRegistered | PersonMoved | PersonErased
 DirectoryEvent = OrganizationEvent | PersonEvent

@@ -2,10 +2,12 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Literal
+from typing import ClassVar, Literal
 from uuid import UUID
 
 from msgspec import Struct
+
+from okr_contracts.sealed import SealedText
 
 KeyResultType = Literal["increase", "decrease"]
 ChampionRole = Literal["accountable", "responsible", "data_steward", "reviewer", "contributor", "watcher"]
@@ -89,7 +91,12 @@ class KeyResultClosed(Struct, frozen=True):
 
 
 class TargetRevised(Struct, frozen=True):
-    """New commit and target, the former ones kept beside them, and why."""
+    """New commit and target, the former ones kept beside them, and why.
+
+    The `reason` is a person's; a revision that nobody put into words names its `source`, a row of an import.
+    """
+
+    __sealed__: ClassVar[dict[str, str]] = {"reason": "key_result_id"}
 
     key_result_id: UUID
     objective_id: UUID
@@ -97,7 +104,8 @@ class TargetRevised(Struct, frozen=True):
     target: Decimal
     previous_commit: Decimal
     previous_target: Decimal
-    reason: str
+    reason: SealedText | None
+    source: str = ""
 
 
 class ObjectiveClosed(Struct, frozen=True):

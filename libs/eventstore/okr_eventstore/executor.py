@@ -70,7 +70,7 @@ class CommandExecutor:
                     raise ConflictError(stream_id, expected_version, loaded.version)
                 events = decider.decide(loaded.state, command)
             except Exception:
-                finished = await self._finished(context)
+                finished = await self.finished(organization_id, context.command_id, context.fingerprint)
                 if finished is not None:
                     return finished
                 fresh = await self._catch_up(decider, organization_id, stream_id, loaded)
@@ -147,12 +147,13 @@ class CommandExecutor:
             state = decider.evolve(state, _known(event))
         return Loaded(state, events[-1].version if events else start.version)
 
-    async def _finished(self, context: CommandContext) -> Done | None:
-        stored = await self._log.find_command(context.organization_id, context.command_id)
+    async def finished(self, organization_id: UUID, command_id: UUID, fingerprint: bytes) -> Done | None:
+        """The answer to a command that was carried out before. Raises CommandIdReusedError where it was another."""
+        stored = await self._log.find_command(organization_id, command_id)
         if stored is None:
             return None
-        if stored.fingerprint != context.fingerprint:
-            raise CommandIdReusedError(context.command_id)
+        if stored.fingerprint != fingerprint:
+            raise CommandIdReusedError(command_id)
         return stored.done
 
     def _remember(

@@ -13,7 +13,7 @@ MIGRATIONS: Path | None = None
 
 
 def build(host: Host) -> Service:
-    api = CheckInsService(host.execute, host.reader, host.pages, host.clock, host.peers)
+    api = CheckInsService(host.execute, host.reader, host.pages, host.clock, host.peers, host.vault)
     return Service(
         NAME,
         servicers=[(add_CheckInsServiceServicer_to_server, api)],

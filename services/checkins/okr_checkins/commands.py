@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from pydantic import BaseModel, ConfigDict, InstanceOf
+
 from okr_chassis.fields import (
     Day,
     Id,
@@ -13,7 +15,7 @@ from okr_chassis.fields import (
     OptionalNumber,
     Text,
 )
-from pydantic import BaseModel, ConfigDict
+from okr_contracts.sealed import SealedText
 
 
 class _Command(BaseModel):
@@ -28,7 +30,7 @@ class OpenCheckIns(_Command):
     starts_on: Day
 
 
-class RecordCheckIn(_Command):
+class _CheckIn(_Command):
     """The key result stood at `value`.
 
     Without `occurred_at` it does so now, without `confidence` its people are as confident as last
@@ -40,21 +42,40 @@ class RecordCheckIn(_Command):
     key_result_id: Id
     value: Number
     confidence: OptionalConfidence = None
-    note: Note = ""
     occurred_at: OptionalMoment = None
     at: datetime
     opening: OpenCheckIns | None = None
 
 
-class CorrectCheckIn(_Command):
+class CheckInSaid(_CheckIn):
+    """A check-in as somebody says it, in plain words. No rule sees it so."""
+
+    note: Note = ""
+
+
+class RecordCheckIn(_CheckIn):
+    note: InstanceOf[SealedText] | None = None
+
+
+class _Correction(_Command):
     """An earlier check-in said something wrong; whatever is left out stays."""
 
     check_in_id: Id
     key_result_id: Id
     value: OptionalNumber = None
     confidence: OptionalConfidence = None
+
+
+class CorrectionSaid(_Correction):
+    """A correction as somebody says it, in plain words. No rule sees it so."""
+
     note: OptionalNote = None
     reason: Text
+
+
+class CorrectCheckIn(_Correction):
+    note: InstanceOf[SealedText] | None = None
+    reason: InstanceOf[SealedText] | None = None
 
 
 class CloseCheckIns(_Command):

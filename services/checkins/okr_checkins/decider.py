@@ -7,6 +7,8 @@ from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
+
+from okr_checkins.commands import CloseCheckIns, Command, CorrectCheckIn, OpenCheckIns, RecordCheckIn
 from okr_contracts.checkins import (
     CheckInCorrected,
     CheckInRecorded,
@@ -15,9 +17,8 @@ from okr_contracts.checkins import (
     CheckInsOpened,
 )
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
+from okr_contracts.sealed import SealedText
 from okr_eventstore.decider import Decider
-
-from okr_checkins.commands import CloseCheckIns, Command, CorrectCheckIn, OpenCheckIns, RecordCheckIn
 
 FIRST_CONFIDENCE = Decimal("0.5")
 """Where confidence starts while nobody has stated one (Radical Focus)."""
@@ -28,7 +29,7 @@ class Content(Struct, frozen=True):
 
     value: Decimal
     confidence: Decimal
-    note: str
+    note: SealedText | None
     occurred_at: datetime
 
 
@@ -194,5 +195,7 @@ def _content(event: CheckInRecorded | CheckInCorrected) -> Content:
     return Content(event.value, event.confidence, event.note, event.occurred_at)
 
 
-check_ins = Decider(category="checkin", initial=CheckIns(), decide=decide, evolve=evolve, snapshot_every=100)
+check_ins = Decider(
+    category="checkin", initial=CheckIns(), decide=decide, evolve=evolve, state_version=2, snapshot_every=100
+)
 """Snapshots, because a measured key result may take values for years, from a connector every day."""

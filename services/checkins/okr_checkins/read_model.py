@@ -8,10 +8,12 @@ from uuid import UUID
 
 import asyncpg
 from msgspec.structs import replace
+
 from okr_chassis.auth import PERSON_PREFIX
 from okr_chassis.pages import Page
 from okr_chassis.service import Reader
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsClosed, CheckInsEvent, CheckInsOpened
+from okr_contracts.sealed import SealedText
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Row, Rows
 
@@ -31,7 +33,7 @@ class CheckInRow(Row, frozen=True):
     check_in_id: UUID
     value: Decimal | None = None
     confidence: Decimal | None = None
-    note: str = ""
+    note: SealedText | None = None
     person_id: UUID | None = None
     """Who recorded it; None when it was no person."""
     checked_in_at: datetime | None = None

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from okr_chassis.commands import Execute
-from okr_contracts.goals import KeyResultClosed, KeyResultOpened
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.runner import Subscription, each_stream
-
 from okr_checkins import read_model
 from okr_checkins.commands import CloseCheckIns, OpenCheckIns
 from okr_checkins.decider import check_ins
+from okr_contracts.goals import KeyResultClosed, KeyResultOpened
+from okr_eventstore.model import RecordedEvent
+from okr_eventstore.runner import Subscription, each_stream
 
 
 def subscriptions(execute: Execute) -> list[Subscription]:

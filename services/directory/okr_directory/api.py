@@ -5,18 +5,17 @@ from uuid import UUID
 
 import asyncpg
 from grpc import aio
+from pydantic import BaseModel, Field
+
 from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1 import directory_pb2_grpc
-from okr_chassis.auth import caller
+from okr_chassis.auth import caller, require_operator
 from okr_chassis.commands import Execute
 from okr_chassis.news import News
 from okr_chassis.pages import Pages
 from okr_chassis.rpc import Id, accept, etag, id_of, optional_text, receipt, wire
 from okr_chassis.service import Reader
 from okr_contracts.errors import NotFoundError, OkrError
-from okr_eventstore.errors import CommandIdReusedError, ConflictError
-from pydantic import BaseModel, Field
-
 from okr_directory import read_model
 from okr_directory.decider.organization import (
     AddUnit,
@@ -26,8 +25,10 @@ from okr_directory.decider.organization import (
     organizations,
     unit_of,
 )
-from okr_directory.decider.person import EnterPerson, MovePerson, people
+from okr_directory.decider.person import EnterPerson, ErasePerson, MovePerson, people
+from okr_directory.erasure import Erasures
 from okr_directory.identity import HANDLE_LENGTH, Identities, RegisterPerson
+from okr_eventstore.errors import CommandIdReusedError, ConflictError
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -44,12 +45,21 @@ class PeopleQuestion(BaseModel, frozen=True):
 class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
     """Translates requests in and answers out."""
 
-    def __init__(self, execute: Execute, reader: Reader, pages: Pages, news: News, identities: Identities) -> None:
+    def __init__(
+        self,
+        execute: Execute,
+        reader: Reader,
+        pages: Pages,
+        news: News,
+        identities: Identities,
+        erasures: Erasures,
+    ) -> None:
         self._execute = execute
         self._reader = reader
         self._pages = pages
         self._news = news
         self._identities = identities
+        self._erasures = erasures
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -80,7 +90,9 @@ class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
         wanted = accept(RegisterPerson, request)
         organization_id = caller().organization_id
         await self._require_unit(wanted.unit_id)
-        claim = await self._identities.claim(organization_id, wanted)
+        known = await self._execute.load(people, people.stream(wanted.person_id))
+        # Of somebody who was erased nothing is written down again, not even for as long as a refusal takes.
+        claim = "held" if known.state.erased else await self._identities.claim(organization_id, wanted)
         command = EnterPerson(
             person_id=wanted.person_id, unit_id=wanted.unit_id, identity="held" if claim == "claimed" else claim
         )
@@ -97,6 +109,16 @@ class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
         await self._require_unit(command.unit_id)
         done = await self._execute(people, people.stream(command.person_id), command, request)
         return pb.MovePersonResponse(receipt=receipt(done))
+
+    async def ErasePerson(self, request: pb.ErasePersonRequest, context: Context) -> pb.ErasePersonResponse:
+        """Answered when it is done: the event stands, the name is deleted, the key destroyed."""
+        organization_id = require_operator().organization_id
+        command = accept(ErasePerson, request, known=False)
+        known = await self._erasures.knows(organization_id, command.person_id)
+        command = command.model_copy(update={"known": known})
+        done = await self._execute(people, people.stream(command.person_id), command, request)
+        await self._erasures.carry_out(organization_id, command.person_id)
+        return pb.ErasePersonResponse(receipt=receipt(done))
 
     async def _require_unit(self, unit_id: UUID | None) -> None:
         """The organisation exists, and the unit where one is named, by the log itself. Raises NotFoundError."""
@@ -182,4 +204,5 @@ def _person(row: asyncpg.Record) -> pb.Person:
         name=row["name"],
         email=row["email"],
         unit_id=str(row["unit_id"] or ""),
+        erased=row["erased"],
     )

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from pydantic import AfterValidator, BaseModel
+
 from okr_chassis.fields import Id, Name, OptionalId, optional_text, text
 from okr_eventstore.database import Database
-from pydantic import AfterValidator, BaseModel
 
 HANDLE_LENGTH = 64
 EMAIL_LENGTH = 254

@@ -7,16 +7,19 @@ from uuid import UUID
 
 import asyncpg
 from msgspec.structs import replace
+
 from okr_chassis.pages import Page
 from okr_contracts.directory import (
     DirectoryEvent,
     OrganizationFounded,
+    PersonErased,
     PersonMoved,
     PersonRegistered,
     UnitAdded,
     UnitMoved,
     UnitRenamed,
 )
+from okr_contracts.sealed import ERASED
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Row, Rows
 
@@ -53,13 +56,18 @@ class PersonRow(Row, frozen=True):
     organization_id: UUID
     person_id: UUID
     unit_id: UUID | None = None
+    erased: bool = False
 
 
 def project(rows: Rows, event: RecordedEvent) -> None:
     organization_id = event.organization_id
     fact = cast(DirectoryEvent, event.data)
-    if isinstance(fact, PersonRegistered | PersonMoved):
-        rows.put(PersonRow(organization_id=organization_id, person_id=fact.person_id, unit_id=fact.unit_id))
+    if isinstance(fact, PersonRegistered | PersonMoved | PersonErased):
+        person = rows.get(PersonRow, organization_id, fact.person_id)
+        if isinstance(fact, PersonErased):
+            rows.put(replace(person, erased=True))
+        else:
+            rows.put(replace(person, unit_id=fact.unit_id))
         return
     organization = rows.get(OrganizationRow, organization_id)
     match fact:
@@ -123,11 +131,13 @@ async def units(reads: Reads, organization_id: UUID, page: Page) -> Sequence[asy
     )
 
 
-_PERSON = """SELECT p.person_id, p.unit_id, coalesce(i.handle, '') AS handle, coalesce(i.name, '') AS name,
-                    coalesce(i.email, '') AS email
-               FROM person p LEFT JOIN identity i USING (organization_id, person_id)
-              WHERE p.organization_id = $1"""
-"""Whose identity was erased is still there, without a name."""
+_PERSON = f"""SELECT p.person_id, p.unit_id, p.erased, coalesce(i.handle, '') AS handle,
+                     CASE WHEN p.erased THEN '{ERASED}' ELSE coalesce(i.name, '') END AS name,
+                     coalesce(i.email, '') AS email
+                FROM person p LEFT JOIN identity i ON i.organization_id = p.organization_id
+                                                  AND i.person_id = p.person_id AND NOT p.erased
+               WHERE p.organization_id = $1"""
+"""Whoever was erased is still there, without a name, at once: their row of `identity` goes a moment after the event."""
 
 
 async def person(reads: Reads, organization_id: UUID, person_id: UUID) -> asyncpg.Record | None:

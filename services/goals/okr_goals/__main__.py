@@ -22,7 +22,8 @@ def build(host: Host) -> Service:
     acquaintances = Acquaintances(host.reader, host.peers)
     observatory = Observatory(host.execute, host.reader, host.peers)
     reception = Reception(host.execute, observatory, host.peers, host.clock)
-    api = GoalsService(host.execute, host.reader, host.pages, News(host.log, host.reader), acquaintances, reception)
+    news = News(host.log, host.reader)
+    api = GoalsService(host.execute, host.reader, host.pages, news, acquaintances, reception, host.vault)
     carrier = Carrier(host.execute, host.reader, host.peers)
     return Service(
         NAME,

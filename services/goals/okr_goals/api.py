@@ -16,8 +16,10 @@ from okr_chassis.fields import OptionalId
 from okr_chassis.news import News
 from okr_chassis.pages import Pages
 from okr_chassis.rpc import accept, id_of, receipt
+from okr_chassis.sealing import Vault
 from okr_chassis.service import Reader
 from okr_contracts.errors import AlreadyExistsError, NotFoundError
+from okr_eventstore.model import Done
 from okr_goals import read_model
 from okr_goals.acquaintances import Acquaintances
 from okr_goals.decider.commands import (
@@ -28,6 +30,7 @@ from okr_goals.decider.commands import (
     DraftObjective,
     ReleaseChampion,
     ReviseTarget,
+    RevisionSaid,
 )
 from okr_goals.decider.cycle import ActivateCycle, CloseCycle, Cycle, DraftCycle, cycles
 from okr_goals.decider.objective import objectives
@@ -56,6 +59,7 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         news: News,
         acquaintances: Acquaintances,
         reception: Reception,
+        vault: Vault,
     ) -> None:
         self._execute = execute
         self._reader = reader
@@ -63,6 +67,7 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         self._news = news
         self._acquaintances = acquaintances
         self._reception = reception
+        self._vault = vault
 
     # --- cycles ----------------------------------------------------------------------------------
 
@@ -124,14 +129,19 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         return pb.ActivateObjectiveResponse(receipt=receipt(done))
 
     async def ReviseTarget(self, request: pb.ReviseTargetRequest, context: Context) -> pb.ReviseTargetResponse:
-        command = accept(ReviseTarget, request)
-        done = await self._execute(objectives, objectives.stream(command.objective_id), command, request)
+        said = accept(RevisionSaid, request)
+        done = await self._execute.or_as_before(request, self._revise(said, request))
         return pb.ReviseTargetResponse(receipt=receipt(done))
 
     async def CloseObjective(self, request: pb.CloseObjectiveRequest, context: Context) -> pb.CloseObjectiveResponse:
         command = accept(CloseObjective, request)
         done = await self._execute(objectives, objectives.stream(command.objective_id), command, request)
         return pb.CloseObjectiveResponse(receipt=receipt(done))
+
+    async def _revise(self, said: RevisionSaid, request: pb.ReviseTargetRequest) -> Done:
+        reason = await self._vault.seal(said.reason, said.key_result_id, "reason")
+        command = ReviseTarget(**{**dict(said), "reason": reason})
+        return await self._execute(objectives, objectives.stream(command.objective_id), command, request)
 
     async def _cycle(self, cycle_id: UUID) -> Cycle:
         return (await self._execute.load(cycles, cycles.stream(cycle_id))).state

@@ -5,7 +5,6 @@ from pathlib import Path
 from okr.insights.v1.insights_pb2_grpc import add_InsightsServiceServicer_to_server
 from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
-
 from okr_insights.api import InsightsService
 from okr_insights.subscribers import subscriptions
 
@@ -14,7 +13,7 @@ MIGRATIONS: Path | None = None
 
 
 def build(host: Host) -> Service:
-    api = InsightsService(host.reader, host.pages, host.clock)
+    api = InsightsService(host.reader, host.pages, host.clock, host.vault)
     return Service(
         NAME,
         servicers=[(add_InsightsServiceServicer_to_server, api)],

@@ -4,14 +4,15 @@ from datetime import datetime
 from typing import Any, Self
 
 from grpc import aio
+from pydantic import BaseModel, ConfigDict, model_validator
+
 from okr.insights.v1 import insights_pb2 as pb
 from okr.insights.v1 import insights_pb2_grpc
 from okr_chassis.auth import caller
 from okr_chassis.clock import Clock
 from okr_chassis.rpc import Id, OptionalId, OptionalMoment, Pages, accept, invalid, wire
+from okr_chassis.sealing import Vault
 from okr_chassis.service import Reader
-from pydantic import BaseModel, ConfigDict, model_validator
-
 from okr_insights import board, history
 from okr_insights.messages import entry_message, key_result_message, objective_message
 from okr_insights.moment import Moment
@@ -48,12 +49,13 @@ class HistoryQuestion(Question):
 
 
 class InsightsService(insights_pb2_grpc.InsightsServiceServicer):
-    """Translates questions in and answers out."""
+    """Translates questions in and answers out. What people wrote is opened here, and kept sealed everywhere else."""
 
-    def __init__(self, reader: Reader, pages: Pages, clock: Clock) -> None:
+    def __init__(self, reader: Reader, pages: Pages, clock: Clock, vault: Vault) -> None:
         self._reader = reader
         self._pages = pages
         self._clock = clock
+        self._vault = vault
 
     async def GetBoard(self, request: pb.GetBoardRequest, context: Context) -> pb.GetBoardResponse:
         question = accept(BoardQuestion, request, now=self._clock())
@@ -96,8 +98,9 @@ class InsightsService(insights_pb2_grpc.InsightsServiceServicer):
             limit=page.limit,
         )
         entries, token = page.cut(found.entries, lambda last: history.Cursor.behind(last).written())
+        texts = await self._vault.open([history.words(entry, question.key_result_id) for entry in entries])
         return pb.GetKeyResultHistoryResponse(
             key_result=key_result_message(found.key_result),
-            entries=[entry_message(entry) for entry in entries],
+            entries=[entry_message(entry, text) for entry, text in zip(entries, texts, strict=True)],
             next_page_token=token,
         )

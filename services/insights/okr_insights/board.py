@@ -11,9 +11,9 @@ from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
+
 from okr_chassis.service import Reader
 from okr_contracts.errors import NotFoundError
-
 from okr_insights.moment import Moment, known, known_at
 from okr_insights.read_model import (
     AlignmentRow,

@@ -7,15 +7,17 @@ from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
+
+from okr_chassis.sealing import stored
 from okr_chassis.service import Reader
 from okr_contracts.errors import NotFoundError
+from okr_contracts.sealed import SealedText
 from okr_eventstore.model import Position, shard_of
 from okr_eventstore.projection import Projection
-from okr_rules.progress import progress
-
 from okr_insights.moment import Moment, known, known_at
 from okr_insights.read_model import CheckInRow, KeyResultRow, ObjectiveRow, check_ins, goals
 from okr_insights.standing import KEY_RESULT_COLUMNS, KeyResult, key_result
+from okr_rules.progress import progress
 
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 RANKS = {goals.source: 1, check_ins.source: 2}
@@ -28,7 +30,8 @@ class Entry(Struct, frozen=True):
     """One thing that was recorded. The fields beyond the first five are filled where its kind has them.
 
     `progress` measures a check-in's value against the target as it was known when it was recorded.
-    `previous_*` is what a correction or revision replaced.
+    `previous_*` is what a correction or revision replaced. `source` says where a revision without a
+    person's reason came from.
     """
 
     kind: str
@@ -41,8 +44,9 @@ class Entry(Struct, frozen=True):
     confidence: Decimal | None
     previous_value: Decimal | None
     previous_confidence: Decimal | None
-    note: str
-    reason: str
+    note: SealedText | None
+    reason: SealedText | None
+    source: str
     progress: Decimal | None
     start: Decimal | None
     commit: Decimal | None
@@ -82,6 +86,12 @@ class History(Struct, frozen=True):
     entries: tuple[Entry, ...]
 
 
+def words(entry: Entry, key_result_id: UUID) -> tuple[SealedText | None, UUID, str]:
+    """What a person wrote with it, and what that is about: why, where something was put right, else the note."""
+    about = entry.check_in_id or key_result_id
+    return (entry.note, about, "note") if entry.reason is None else (entry.reason, about, "reason")
+
+
 async def read_history(
     reader: Reader, organization_id: UUID, key_result_id: UUID, moment: Moment, *, after: Cursor | None, limit: int
 ) -> History:
@@ -118,8 +128,9 @@ def _entry(row: asyncpg.Record, shard: int) -> Entry:
         confidence=row["confidence"],
         previous_value=row["previous_value"],
         previous_confidence=row["previous_confidence"],
-        note=row["note"],
-        reason=row["reason"],
+        note=stored(row["note"]),
+        reason=stored(row["reason"]),
+        source=row["source"],
         progress=None if value is None or target is None else progress(start, target, value),
         start=row["start"],
         commit=row["commit"],
@@ -158,14 +169,15 @@ _PAGE = "e.recorded_at <= $3 AND (e.recorded_at, {rank}, e.position) < ($3, $4, 
 _ENTRIES = f"""
     WITH entry AS (
         (SELECT 1 AS rank, {_epoch(goals)} AS epoch, e.recorded_at, e.position, e.occurred_at, e.kind, e.actor,
-                NULL::uuid AS check_in_id, NULL::numeric AS value, NULL::numeric AS confidence, '' AS note, e.reason,
-                e.start, e.commit, e.target, e.previous_commit, e.previous_target, e.champion_id, e.role
+                NULL::uuid AS check_in_id, NULL::numeric AS value, NULL::numeric AS confidence, NULL::json AS note,
+                e.reason, e.source, e.start, e.commit, e.target, e.previous_commit, e.previous_target, e.champion_id,
+                e.role
            FROM key_result_entry e
           WHERE e.organization_id = $1 AND e.key_result_id = $2 AND {_PAGE.format(rank=1)}
           ORDER BY e.recorded_at DESC, e.position DESC LIMIT $6)
         UNION ALL
         (SELECT 2, {_epoch(check_ins)}, e.recorded_at, e.position, e.occurred_at, e.kind, e.actor,
-                e.check_in_id, e.value, e.confidence, e.note, e.reason,
+                e.check_in_id, e.value, e.confidence, e.note, e.reason, '',
                 NULL, NULL, NULL, NULL, NULL, NULL, ''
            FROM check_in_entry e
           WHERE e.organization_id = $1 AND e.key_result_id = $2 AND {_PAGE.format(rank=2)}

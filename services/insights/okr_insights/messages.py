@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from okr.insights.v1 import insights_pb2 as pb
 from okr_chassis.auth import PERSON_PREFIX
 from okr_chassis.rpc import wire
-from okr_rules.pace import PaceState
-
 from okr_insights.history import Entry
 from okr_insights.standing import KeyResult, Objective
+from okr_rules.pace import PaceState
 
 PACES: Mapping[PaceState, pb.Pace.ValueType] = {
     "not_started": pb.PACE_NOT_STARTED,
@@ -64,7 +63,8 @@ def objective_message(objective: Objective) -> pb.BoardObjective:
     )
 
 
-def entry_message(entry: Entry) -> pb.HistoryEntry:
+def entry_message(entry: Entry, words: str) -> pb.HistoryEntry:
+    """`words` is what a person wrote with it, opened."""
     return pb.HistoryEntry(
         kind=entry.kind,
         recorded_at=wire(entry.recorded_at),
@@ -73,7 +73,7 @@ def entry_message(entry: Entry) -> pb.HistoryEntry:
         check_in_id=wire(entry.check_in_id),
         value=wire(entry.value),
         confidence=wire(entry.confidence),
-        note=entry.reason or entry.note,
+        note=words or entry.source,
         start=wire(entry.start),
         commit=wire(entry.commit),
         target=wire(entry.target),

@@ -11,11 +11,13 @@ from typing import ClassVar, assert_never, cast
 from uuid import UUID
 
 from msgspec.structs import replace
+
 from okr_contracts.alignment import Aligned, AlignmentEvent, Unaligned
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsClosed, CheckInsEvent, CheckInsOpened
 from okr_contracts.directory import (
     OrganizationEvent,
     OrganizationFounded,
+    PersonErased,
     PersonEvent,
     PersonMoved,
     PersonRegistered,
@@ -38,6 +40,7 @@ from okr_contracts.goals import (
     ObjectiveDrafted,
     TargetRevised,
 )
+from okr_contracts.sealed import SealedText
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Row, Rows
 
@@ -141,7 +144,8 @@ class KeyResultEntryRow(Row, frozen=True):
     target: Decimal | None = None
     previous_commit: Decimal | None = None
     previous_target: Decimal | None = None
-    reason: str = ""
+    reason: SealedText | None = None
+    source: str = ""
 
 
 class CheckInRow(Row, frozen=True):
@@ -181,8 +185,8 @@ class CheckInEntryRow(Row, frozen=True):
     check_in_id: UUID | None = None
     value: Decimal | None = None
     confidence: Decimal | None = None
-    note: str = ""
-    reason: str = ""
+    note: SealedText | None = None
+    reason: SealedText | None = None
 
 
 class AlignmentRow(Row, frozen=True):
@@ -214,7 +218,7 @@ def project_directory(rows: Rows, event: RecordedEvent) -> None:
         case UnitMoved() as fact:
             unit = rows.get(UnitRow, organization_id, fact.unit_id)
             rows.put(replace(unit, parent_unit_id=fact.parent_unit_id))
-        case PersonRegistered() | PersonMoved():
+        case PersonRegistered() | PersonMoved() | PersonErased():
             pass
 
 
@@ -327,6 +331,7 @@ def _project_key_result(
                 previous_commit=fact.previous_commit,
                 previous_target=fact.previous_target,
                 reason=fact.reason,
+                source=fact.source,
             )
         case _:
             assert_never(fact)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from msgspec import Struct
+
 from okr_rules.exact import ZERO
 from okr_rules.pace import Measure, PaceState, Verdict, judge, state_of
 from okr_rules.rollup import mean

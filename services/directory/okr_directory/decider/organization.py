@@ -5,6 +5,8 @@ from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import BaseModel
+
 from okr_chassis.fields import Id, Name, OptionalId
 from okr_contracts.directory import (
     OrganizationEvent,
@@ -15,11 +17,9 @@ from okr_contracts.directory import (
     UnitRenamed,
 )
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
+from okr_directory.time_zone import TimeZone
 from okr_eventstore.decider import Decider
 from okr_rules.alignment import closes_loop
-from pydantic import BaseModel
-
-from okr_directory.time_zone import TimeZone
 
 MAX_UNITS = 5_000
 """Departments and teams of one organisation: its stream is folded on every change of the tree."""

@@ -5,11 +5,12 @@ from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import BaseModel
+
 from okr_chassis.fields import Id, OptionalId
-from okr_contracts.directory import PersonEvent, PersonMoved, PersonRegistered
+from okr_contracts.directory import PersonErased, PersonEvent, PersonMoved, PersonRegistered
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
 from okr_eventstore.decider import Decider
-from pydantic import BaseModel
 
 Claim = Literal["held", "differs", "handle_taken"]
 """Held by this person; held by this person with other content; its handle held by somebody else."""
@@ -32,17 +33,33 @@ class MovePerson(BaseModel, frozen=True):
     unit_id: OptionalId = None
 
 
-PersonCommand: TypeAlias = EnterPerson | MovePerson
+class ErasePerson(BaseModel, frozen=True):
+    """Forget somebody for ever. `known` says that they wrote something, registered or not."""
+
+    person_id: Id
+    known: bool = False
+
+
+PersonCommand: TypeAlias = EnterPerson | MovePerson | ErasePerson
 
 
 class Person(Struct, frozen=True):
     registered: bool = False
+    erased: bool = False
     first_unit_id: UUID | None = None
     unit_id: UUID | None = None
 
 
 def decide(state: Person, command: PersonCommand) -> list[PersonEvent]:
     match command:
+        case ErasePerson() if state.erased:
+            return []
+        case ErasePerson() if not (state.registered or command.known):
+            raise NotFoundError("person", command.person_id)
+        case ErasePerson():
+            return [PersonErased(person_id=command.person_id)]
+        case _ if state.erased:
+            raise DomainError("PERSON_ERASED", f"person {command.person_id} was erased, and that is for ever")
         case EnterPerson() if command.identity == "handle_taken":
             raise DomainError("HANDLE_TAKEN", "somebody else in the organisation has this handle; choose another one")
         case EnterPerson() if command.identity == "differs":
@@ -69,6 +86,8 @@ def evolve(state: Person, event: PersonEvent) -> Person:
             return Person(registered=True, first_unit_id=event.unit_id, unit_id=event.unit_id)
         case PersonMoved():
             return replace(state, unit_id=event.unit_id)
+        case PersonErased():
+            return replace(state, erased=True)
         case _:
             assert_never(event)
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, InstanceOf, model_validator
 
 from okr_chassis.fields import Id, Number, OptionalDay, OptionalNumber, Title, invalid, text
 from okr_contracts.goals import ChampionRole, KeyResultType, ObjectiveOutcome, PlannedKeyResult
+from okr_contracts.sealed import SealedText
 from okr_goals.decider.cycle import Cycle
 
 Unit = Annotated[str, text(40)]
@@ -66,20 +67,32 @@ class ActivateObjective(BaseModel, frozen=True):
     cycle: InstanceOf[Cycle]
 
 
-class ReviseTarget(BaseModel, frozen=True):
+class _TargetRevision(BaseModel, frozen=True):
     """What is left out stays. Never without a reason: both numbers and the reason are kept."""
 
     objective_id: Id
     key_result_id: Id
     commit: OptionalNumber = None
     target: OptionalNumber = None
-    reason: Reason
 
     @model_validator(mode="after")
     def _something_changes(self) -> Self:
         if self.commit is None and self.target is None:
             raise invalid("target", "give a new commit, a new target, or both", "REQUIRED")
         return self
+
+
+class RevisionSaid(_TargetRevision, frozen=True):
+    """A revision as somebody says it, in plain words. No rule sees it so."""
+
+    reason: Reason
+
+
+class ReviseTarget(_TargetRevision, frozen=True):
+    """The `reason` is a person's; without one the `source` says what revises: a row of an import."""
+
+    reason: InstanceOf[SealedText] | None = None
+    source: str = ""
 
 
 class CloseObjective(BaseModel, frozen=True):

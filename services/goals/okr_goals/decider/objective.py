@@ -201,14 +201,13 @@ def _commands(state: Objective, plan: ApplyPlan, planned: PlannedKeyResult) -> l
         raise AlreadyExistsError("key result", planned.key_result_id)
     commands: list[ObjectiveCommand] = []
     if (known.commit, known.target) != (planned.commit, planned.target):
-        reason = f"import {plan.source}, row {planned.row}"
         commands.append(
             ReviseTarget(
                 objective_id=plan.objective_id,
                 key_result_id=planned.key_result_id,
                 commit=planned.commit,
                 target=planned.target,
-                reason=reason,
+                source=f"import {plan.source}, row {planned.row}",
             )
         )
     busy = {champion.person_id for champion in known.champions}
@@ -352,6 +351,7 @@ def _revise(known: KeyResult, command: ReviseTarget) -> list[ObjectiveEvent]:
             previous_commit=known.commit,
             previous_target=known.target,
             reason=command.reason,
+            source=command.source,
         )
     ]
 

@@ -31,6 +31,11 @@ def person_id(organization_id: UUID, handle: str) -> UUID:
     return _id(organization_id, "person", handle)
 
 
+def successor_id(erased_person_id: UUID) -> UUID:
+    """The id of somebody whose name leads to a person who was erased: the two are not the same."""
+    return _id(erased_person_id, "successor")
+
+
 def cycle_id(organization_id: UUID, name: str) -> UUID:
     return _id(organization_id, "cycle", same(name))
 

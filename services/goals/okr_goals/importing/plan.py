@@ -227,6 +227,8 @@ class _Planner:
         if not handle:
             self._fault(row, column, "NO_NAME", f"{text!r} has no letter in it; write a name, a handle or an e-mail")
         person_id = names.person_id(self._world.organization_id, handle)
+        while person_id in self._world.erased:
+            person_id = names.successor_id(person_id)
         if person_id not in self._world.people:  # else it got another handle since an import brought it in
             met = self._new_people.setdefault(person_id, NewPerson(person_id, handle, name, email, unit_id))
             if met.name.islower() and not name.islower():  # of two spellings the one with capitals is the name

@@ -27,6 +27,8 @@ class World:
     today: date
     units: Mapping[UUID, str] = field(default_factory=dict)
     people: Mapping[UUID, KnownPerson] = field(default_factory=dict)
+    erased: frozenset[UUID] = frozenset()
+    """Ids that stand for nobody any more; whoever has the same name now is somebody else."""
     cycle_id: UUID | None = None
     cycle: Cycle = field(default_factory=Cycle)
     objective_ids: Mapping[tuple[UUID, str], UUID] = field(default_factory=dict)

@@ -64,6 +64,11 @@ class DirectoryServiceStub:
                 request_serializer=okr_dot_directory_dot_v1_dot_directory__pb2.MovePersonRequest.SerializeToString,
                 response_deserializer=okr_dot_directory_dot_v1_dot_directory__pb2.MovePersonResponse.FromString,
                 _registered_method=True)
+        self.ErasePerson = channel.unary_unary(
+                '/okr.directory.v1.DirectoryService/ErasePerson',
+                request_serializer=okr_dot_directory_dot_v1_dot_directory__pb2.ErasePersonRequest.SerializeToString,
+                response_deserializer=okr_dot_directory_dot_v1_dot_directory__pb2.ErasePersonResponse.FromString,
+                _registered_method=True)
         self.GetOrganization = channel.unary_unary(
                 '/okr.directory.v1.DirectoryService/GetOrganization',
                 request_serializer=okr_dot_directory_dot_v1_dot_directory__pb2.GetOrganizationRequest.SerializeToString,
@@ -131,6 +136,14 @@ class DirectoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ErasePerson(self, request, context):
+        """Forgets a person for ever: deletes what they are called and destroys the key to all they wrote.
+        For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetOrganization(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -193,6 +206,11 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.MovePerson,
                     request_deserializer=okr_dot_directory_dot_v1_dot_directory__pb2.MovePersonRequest.FromString,
                     response_serializer=okr_dot_directory_dot_v1_dot_directory__pb2.MovePersonResponse.SerializeToString,
+            ),
+            'ErasePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.ErasePerson,
+                    request_deserializer=okr_dot_directory_dot_v1_dot_directory__pb2.ErasePersonRequest.FromString,
+                    response_serializer=okr_dot_directory_dot_v1_dot_directory__pb2.ErasePersonResponse.SerializeToString,
             ),
             'GetOrganization': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOrganization,
@@ -382,6 +400,33 @@ class DirectoryService:
             '/okr.directory.v1.DirectoryService/MovePerson',
             okr_dot_directory_dot_v1_dot_directory__pb2.MovePersonRequest.SerializeToString,
             okr_dot_directory_dot_v1_dot_directory__pb2.MovePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ErasePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/okr.directory.v1.DirectoryService/ErasePerson',
+            okr_dot_directory_dot_v1_dot_directory__pb2.ErasePersonRequest.SerializeToString,
+            okr_dot_directory_dot_v1_dot_directory__pb2.ErasePersonResponse.FromString,
             options,
             channel_credentials,
             insecure,

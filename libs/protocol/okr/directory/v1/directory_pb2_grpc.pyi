@@ -21,6 +21,10 @@ class DirectoryServiceStub:
     MoveUnit: _aio.UnaryUnaryMultiCallable[_directory_pb2.MoveUnitRequest, _directory_pb2.MoveUnitResponse]
     RegisterPerson: _aio.UnaryUnaryMultiCallable[_directory_pb2.RegisterPersonRequest, _directory_pb2.RegisterPersonResponse]
     MovePerson: _aio.UnaryUnaryMultiCallable[_directory_pb2.MovePersonRequest, _directory_pb2.MovePersonResponse]
+    ErasePerson: _aio.UnaryUnaryMultiCallable[_directory_pb2.ErasePersonRequest, _directory_pb2.ErasePersonResponse]
+    """Forgets a person for ever: deletes what they are called and destroys the key to all they wrote.
+    For operators.
+    """
     GetOrganization: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetOrganizationRequest, _directory_pb2.GetOrganizationResponse]
     GetUnit: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetUnitRequest, _directory_pb2.GetUnitResponse]
     ListUnits: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListUnitsRequest, _directory_pb2.ListUnitsResponse]
@@ -70,6 +74,16 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_pb2.MovePersonRequest,
         context: _aio.ServicerContext[_directory_pb2.MovePersonRequest, _abc.Awaitable[_directory_pb2.MovePersonResponse]],
     ) -> _abc.Awaitable[_directory_pb2.MovePersonResponse]: ...
+
+    @_abc_1.abstractmethod
+    def ErasePerson(
+        self,
+        request: _directory_pb2.ErasePersonRequest,
+        context: _aio.ServicerContext[_directory_pb2.ErasePersonRequest, _abc.Awaitable[_directory_pb2.ErasePersonResponse]],
+    ) -> _abc.Awaitable[_directory_pb2.ErasePersonResponse]:
+        """Forgets a person for ever: deletes what they are called and destroys the key to all they wrote.
+        For operators.
+        """
 
     @_abc_1.abstractmethod
     def GetOrganization(

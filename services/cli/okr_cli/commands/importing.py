@@ -293,7 +293,9 @@ def _say(session: Session, request: ImportPlanRequest, effects: PlanEffects, dry
     counted = [words.plural(count, one, many) for field, one, many in EFFECTS if (count := getattr(effects, field))]
     into = f"{request.cycle_name} ({request.cycle_starts_on} to {request.cycle_ends_on})"
     if not counted:
-        session.output.say(f"Nothing to do: all {words.plural(rows, 'row')} of {request.source} are in {into} already.")
+        # Also for a plan that was accepted before and is not applied again, whatever the cycle says by now.
+        counted_rows = f"{'the one row' if rows == 1 else f'all {rows} rows'} of {request.source}"
+        session.output.say(f"Nothing to do: {into} has been told {counted_rows} before. What changed since then stays.")
         return
     session.output.say(
         f"{'Would import' if dry_run else 'Imported'} {words.plural(rows, 'row')} of {request.source} into {into}:",

@@ -49,7 +49,7 @@ def connect(address: str, token: Token, *, deadline_seconds: float = DEADLINE_SE
     return aio.insecure_channel(
         address,
         options=OPTIONS,
-        interceptors=[_UnaryCalls(token, deadline_seconds), _StreamCalls(token)],
+        interceptors=[_UnaryCalls(token, deadline_seconds), _StreamCalls(token), _Exchanges(token)],
     )
 
 
@@ -101,4 +101,25 @@ class _StreamCalls(aio.UnaryStreamClientInterceptor):
                 details.method, details.timeout, _metadata(details, self._token), details.credentials, True
             ),
             request,
+        )
+
+
+class _Exchanges(aio.StreamStreamClientInterceptor):
+    """The token of the beginning counts for the whole stream; who holds one open for longer begins another in time."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    async def intercept_stream_stream(
+        self,
+        continuation: Callable[[aio.ClientCallDetails, Any], Awaitable[Any]],
+        client_call_details: aio.ClientCallDetails,
+        request_iterator: Any,
+    ) -> Any:
+        details = client_call_details
+        return await continuation(
+            aio.ClientCallDetails(
+                details.method, details.timeout, _metadata(details, self._token), details.credentials, True
+            ),
+            request_iterator,
         )

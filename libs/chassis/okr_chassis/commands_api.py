@@ -12,25 +12,19 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from google.protobuf import descriptor_pool
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from okr.commands.v1 import commands_pb2 as pb
 from okr.commands.v1 import commands_pb2_grpc
+from okr_chassis.bulk import BATCH_COMMANDS, STREAM_IN_FLIGHT, TYPE_PREFIX
 from okr_chassis.commands import carry_to_the_end
 from okr_chassis.correlation import correlated, correlation_id
 from okr_chassis.errors import LeavingError, TooSlowError, status_of
 from okr_chassis.gate import UNARY_SECONDS, read_message
 from okr_chassis.service import Service
 from okr_contracts.errors import InvalidInputError, Violation
-
-BATCH_COMMANDS = 500
-STREAM_IN_FLIGHT = 256
-"""Commands of one stream whose outcomes the client has not been sent yet; then nothing more is read."""
-
-TYPE_PREFIX = "type.googleapis.com/"
 
 Context = aio.ServicerContext[Any, Any]
 Lane = tuple[str, str]
@@ -311,9 +305,3 @@ class _Exchange:
     def _done(self, outcome: pb.Outcome) -> None:
         self._outcomes.append(outcome)
         self._changed.set()
-
-
-def command_of(request: Message, identifier: str = "") -> pb.Command:
-    """A request as one command of a batch or a stream."""
-    packed = AnyMessage(type_url=TYPE_PREFIX + request.DESCRIPTOR.full_name, value=request.SerializeToString())
-    return pb.Command(id=identifier, request=packed)

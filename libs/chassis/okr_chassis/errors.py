@@ -220,9 +220,14 @@ def refusal_of(error: grpc.RpcError) -> Refusal:
     call: Any = error
     code = call.code() if hasattr(call, "code") else grpc.StatusCode.UNKNOWN
     message = (call.details() if hasattr(call, "details") else None) or ""
-    reason, violations, metadata = code.name, [], {}
     status = _details(error)
-    for detail in status.details if status is not None else ():
+    return refusal_in(code, message, status.details if status is not None else ())
+
+
+def refusal_in(code: grpc.StatusCode, message: str, details: Iterable[AnyMessage]) -> Refusal:
+    """What a status says, wherever it stood."""
+    reason, violations, metadata = code.name, list[Violation](), dict[str, str]()
+    for detail in details:
         info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
             reason, metadata = info.reason, dict(info.metadata)

@@ -22,8 +22,7 @@ class Proxy:
         """How long each chunk is held back."""
         self.slow_close_seconds = 0.0
         """How long the end of one side is kept from the other."""
-        self.refusing = False
-        """New connections are closed as soon as they are made."""
+        self._refusals = 0
         self.connections = 0
         """How many there have been."""
         self._host = host
@@ -81,16 +80,21 @@ class Proxy:
         for link in self._links:
             link.swallows = True
 
+    def refuse(self, connections: int) -> None:
+        """Close as many new connections as soon as they are made."""
+        self._refusals = connections
+
     def heal(self) -> None:
         """Be a good network again. What is half-open stays so: nobody repairs such a connection."""
         self.latency_seconds = self.slow_close_seconds = 0.0
-        self.refusing = False
+        self._refusals = 0
 
     # --- carrying --------------------------------------------------------------------------------
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        if self.refusing:
+        if self._refusals > 0:
+            self._refusals -= 1
             writer.close()
             return
         try:

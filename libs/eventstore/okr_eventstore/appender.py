@@ -27,6 +27,10 @@ QUEUE_COMMANDS = 10_000
 """Beyond this many waiting commands new ones are refused at once, rather than answered too late."""
 RETRY_SECONDS = 4.0
 """How long a batch whose outcome is unknown is sent again before its callers are told so."""
+ANSWER_SECONDS = 2.0
+ANSWER_SECONDS_AN_EVENT = 0.002
+"""How long PostgreSQL may take over a batch before its connection counts as lost and the batch is sent again on
+another: a connection whose other end has gone without a word never says so."""
 RETRY_PAUSE_SECONDS = (0.02, 0.05, 0.1, 0.25, 0.5)
 
 _APPEND = "SELECT * FROM append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20)"
@@ -172,15 +176,16 @@ class Appender:
 
     async def _send_until_known(self, batch: list[_Pending]) -> "list[asyncpg.Record]":
         arguments = self._arguments(batch)
+        patience = ANSWER_SECONDS + ANSWER_SECONDS_AN_EVENT * sum(len(pending.events) for pending in batch)
         deadline = time.monotonic() + RETRY_SECONDS
         for attempt in count():
             try:
                 if self._connection is None:
                     self._connection = await self._database.connect()
-                return await self._connection.fetch(_APPEND, *arguments)
+                return await self._connection.fetch(_APPEND, *arguments, timeout=patience)
             except Exception as error:
                 if is_lost(error) or isinstance(error, StoreUnavailableError):
-                    await self._disconnect()
+                    self._drop()
                 elif not is_transient(error):
                     raise
                 if time.monotonic() > deadline:
@@ -231,6 +236,12 @@ class Appender:
                 _answer(pending, Done(version, Position(self._service, pending.shard, epoch, position), True, reply))
         if shards:
             self._appended(shards)
+
+    def _drop(self) -> None:
+        """Let go of a connection that is lost, without waiting for its other end to agree."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -12,6 +12,10 @@ from okr_eventstore.errors import StoreUnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 10
 POOL_SIZE = 4
+ANSWER_SECONDS = 30.0
+"""How long a statement on the pool, or of a consumer, may take before its connection counts as lost. A connection
+whose other end has gone without a word would else be waited for until the kernel gives it up, or for ever."""
+CLOSE_SECONDS = 5.0
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Answer = TypeVar("Answer")
@@ -54,13 +58,18 @@ def is_transient(error: BaseException) -> bool:
 class Database:
     """A schema and the ways to reach it. `search_path` is the schema, so SQL names tables bare."""
 
-    def __init__(self, dsn: str, schema: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(
+        self, dsn: str, schema: str, pool: "asyncpg.Pool[asyncpg.Record]", answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
         self.dsn = dsn
         self.schema = schema
+        self.answer_seconds = answer_seconds
         self._pool = pool
 
     @classmethod
-    async def open(cls, dsn: str, schema: str, *, pool_size: int = POOL_SIZE) -> "Database":
+    async def open(
+        cls, dsn: str, schema: str, *, pool_size: int = POOL_SIZE, answer_seconds: float = ANSWER_SECONDS
+    ) -> "Database":
         """Connect, and create the schema if it is missing. Raises StoreUnavailableError."""
         if not schema.replace("_", "").isalnum():
             raise ValueError(f"{schema!r} is no schema name; letters, digits and underscores make one")
@@ -77,18 +86,30 @@ class Database:
                 min_size=0,
                 max_size=pool_size,
                 timeout=CONNECT_TIMEOUT_SECONDS,
+                command_timeout=answer_seconds,
                 server_settings=_settings(schema),
             )
-        return cls(dsn, schema, pool)
+        return cls(dsn, schema, pool, answer_seconds)
 
     async def close(self) -> None:
-        await self._pool.close()
+        """In an orderly way, as long as the other end takes part in it."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
 
-    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """A dedicated connection, for hot paths and LISTEN; the caller closes it. Raises StoreUnavailableError."""
+    async def connect(self, *, answer_seconds: float | None = None) -> "asyncpg.Connection[asyncpg.Record]":
+        """A dedicated connection, for hot paths and LISTEN; the caller closes it. Raises StoreUnavailableError.
+
+        Without `answer_seconds` a statement may take as long as it likes, as a migration's may.
+        """
         with _reported():
             return await asyncpg.connect(
-                self.dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=_settings(self.schema)
+                self.dsn,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                command_timeout=answer_seconds,
+                server_settings=_settings(self.schema),
             )
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:

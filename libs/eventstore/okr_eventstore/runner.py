@@ -363,7 +363,7 @@ class Runner:
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
-        connection = self._connection = await self._database.connect()
+        connection = self._connection = await self._database.connect(answer_seconds=self._database.answer_seconds)
         # The batch statement is long and always planned alike. A crash of the server may undo the last
         # batches as a whole, rows and checkpoint; they are then applied again, so no batch waits for the disk.
         await connection.execute("SET plan_cache_mode = force_generic_plan; SET synchronous_commit = off")

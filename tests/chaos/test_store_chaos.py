@@ -27,7 +27,7 @@ from tests.chaos.writers import SAYS, Writers
 from tests.eventstore.garden import GARDEN, MEADOW, ORCHARD, codec, plants, running
 from tests.support.proxy import Proxy
 
-SECONDS = 25.0
+SECONDS = 20.0
 """The share within the ordinary tests."""
 ANSWER_SECONDS = 3.0
 """Less than usual, so that a half-open connection of a consumer costs the run little."""
@@ -40,34 +40,39 @@ async def test_nothing_acknowledged_is_lost_or_done_twice_whatever_fails(tmp_pat
     run, beat = Run("store", SECONDS), Beat()
     data_dir = tmp_path / "data"
     with run.told():
-        async with EmbeddedPostgres(data_dir) as postgres, through_a_proxy(postgres.dsn) as (dsn, proxy):
-            writers = Writers(STREAMS, beat)
-            async with store(dsn) as (logs, database), running(consumer(database)) as runner, tailing(dsn) as tail:
-                faults = Faults(run, beat, proxy, postgres, data_dir)
-                writing = [
-                    asyncio.create_task(writers.write(log, run.choices(f"writer {index}.{number}")))
-                    for index, log in enumerate(logs)
-                    for number in range(WRITERS_A_LOG)
-                ]
-                await strike_until_over(run, faults, writing)
-                writers.stop()
-                await asyncio.gather(*writing)
-                proxy.heal()
+        async with (
+            EmbeddedPostgres(data_dir) as postgres,
+            through_a_proxy(postgres.dsn) as (dsn, proxy),
+            store(dsn) as (logs, database),
+            running(consumer(database)) as runner,
+            tailing(dsn) as tail,
+        ):
+            writers = Writers(STREAMS, beat, logs)
+            faults = Faults(run, beat, proxy, postgres, data_dir)
+            writing = [
+                asyncio.create_task(writers.write(log, run.choices(f"writer {index}.{number}")))
+                for index, log in enumerate(logs)
+                for number in range(WRITERS_A_LOG)
+            ]
+            await strike_until_over(run, faults, writing)
+            writers.stop()
+            await asyncio.gather(*writing)
+            proxy.heal()
 
-                held = await read(postgres.dsn, SCHEMA, SAYS)
-                for shard, head in held.heads.items():
-                    assert await runner.caught_up(shard, head, PATIENCE_SECONDS), runner.reason
-                await tail.reach(len(held.events))
-                assert disagreements(writers.history, held) == []
-                assert missed(tail.seen, held) == []
-                assert not runner.halted
-                assert runner.parked_streams == 0
-                verdict = await verify(plants, database, PostgresSource("garden", database, codec()))
-                assert verdict.equal, verdict
-                print(
-                    f"store: {len(run.happened)} faults, {len(writers.history)} commands, {len(held.events)} events,"
-                    f" {writers.conflicts} conflicts, {writers.in_doubt} in doubt for their callers"
-                )
+            held = await read(postgres.dsn, SCHEMA, SAYS)
+            for shard, head in held.heads.items():
+                assert await runner.caught_up(shard, head, PATIENCE_SECONDS), runner.reason
+            await tail.reach(len(held.events))
+            assert disagreements(writers.history, held) == []
+            assert missed(tail.seen, held) == []
+            assert not runner.halted
+            assert runner.parked_streams == 0
+            verdict = await verify(plants, database, PostgresSource("garden", database, codec()))
+            assert verdict.equal, verdict
+            print(
+                f"store: {len(run.happened)} faults, {len(writers.history)} commands, {len(held.events)} events,"
+                f" {writers.conflicts} conflicts, {writers.in_doubt} in doubt for their callers"
+            )
         assert run.happened, "a run without a fault proves nothing"
 
 

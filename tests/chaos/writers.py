@@ -20,18 +20,22 @@ STALE = 0.03
 """The share of commands that expect a version of long ago."""
 RESENT = 0.05
 """The share of finished commands that are sent again."""
+GIVES_UP = 0.05
+LEAST_PATIENCE_SECONDS = 0.02
+"""The share of calls that are given up at some moment before this, and sent again through any of the logs."""
 
 
 class Writers:
-    """Several writers over the same streams, each through the log it was given."""
+    """Several writers over the same streams, each through a log of its own as long as that answers."""
 
-    def __init__(self, streams: Sequence[Stream], beat: Beat) -> None:
+    def __init__(self, streams: Sequence[Stream], beat: Beat, logs: Sequence[EventLog]) -> None:
         self.history: History = {}
         self.conflicts = 0
         self.in_doubt = 0
         """How often a command had to be sent again because nobody could say what had become of it."""
         self._streams = streams
         self._beat = beat
+        self._logs = logs
         self._known: dict[Stream, int] = {}
         self._stopping = False
 
@@ -47,22 +51,28 @@ class Writers:
             sent = Sent(stream, tuple(f"{command_id}/{number}" for number in range(count)))
             self.history[command_id] = sent
             expected = 0 if choices.random() < STALE else self._known.get(stream, 0)
-            await self._carry_through(log, command_id, sent, expected)
+            await self._carry_through(log, command_id, sent, expected, choices)
             if choices.random() < RESENT:
-                await self._carry_through(log, command_id, sent, expected)
+                await self._carry_through(log, command_id, sent, expected, choices)
 
-    async def _carry_through(self, log: EventLog, command_id: UUID, sent: Sent, expected: int) -> None:
+    async def _carry_through(
+        self, log: EventLog, command_id: UUID, sent: Sent, expected: int, choices: random.Random
+    ) -> None:
         """Send a command until it is answered."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while True:
+                    gives_up = choices.random() < GIVES_UP
+                    patience = choices.uniform(0, LEAST_PATIENCE_SECONDS) if gives_up else None
                     try:
-                        done = await _append(log, command_id, sent, expected)
+                        async with asyncio.timeout(patience):
+                            done = await _append(log, command_id, sent, expected)
                     except ConflictError as error:
                         self.conflicts += 1
                         expected = error.actual
-                    except StoreUnavailableError:
+                    except (StoreUnavailableError, TimeoutError):
                         self.in_doubt += 1
+                        log = choices.choice(self._logs)
                     else:
                         sent.answers.append(Answer(done.version, done.position.position))
                         self._known[sent.stream] = max(done.version, self._known.get(sent.stream, 0))

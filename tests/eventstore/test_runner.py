@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import asyncpg
 import pytest
@@ -159,8 +160,8 @@ async def test_a_batch_of_many_shards_and_tables_is_one_statement(garden: Garden
     runner = garden.runner(source=garden.source(shards={SHARD, shard_of(ORCHARD)}))
     connect = database.connect
 
-    async def overheard() -> "asyncpg.Connection[asyncpg.Record]":
-        connection = await connect()
+    async def overheard(**options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+        connection = await connect(**options)
         connection.add_query_logger(lambda query: statements.append(query.query.strip()))
         return connection
 
@@ -186,7 +187,7 @@ async def test_a_type_nobody_knows_is_passed_by_and_counted(garden: Garden, data
 
 @pytest.mark.parametrize(
     ("harm", "told"),
-    [("schema_version = 2", "newer release"), ("data = '{\"litres\": \"many\"}'", "does not decode")],
+    [("schema_version = 2", "newer release"), ('data = \'{"litres": "many"}\'', "does not decode")],
     ids=["newer", "damaged"],
 )
 async def test_an_event_that_cannot_be_read_makes_its_stream_wait_and_no_other(

@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from okr_contracts.directory import PersonMoved, PersonRegistered
-from okr_directory.decider.person import EnterPerson, MovePerson, people
+from okr_contracts.directory import PersonErased, PersonMoved, PersonRegistered
+from okr_directory.decider.person import EnterPerson, ErasePerson, MovePerson, people
 from tests.support.spec import spec
 
 ANA, SALES, MARKETING = (UUID(int=number) for number in (1, 2, 3))
@@ -56,3 +56,23 @@ def test_a_handle_that_somebody_else_has_is_refused() -> None:
 def test_the_same_person_under_another_name_is_refused() -> None:
     command = EnterPerson(person_id=ANA, unit_id=SALES, identity="differs")
     person_spec.given(registered()).when(command).then_already_exists("PERSON_ALREADY_EXISTS")
+
+
+ERASED = PersonErased(person_id=ANA)
+
+
+def erase(known: bool = False) -> ErasePerson:
+    return ErasePerson(person_id=ANA, known=known)
+
+
+def test_whoever_is_registered_or_wrote_something_can_be_erased() -> None:
+    person_spec.given(registered()).when(erase()).then(ERASED)
+    person_spec.when(erase(known=True)).then(ERASED)
+    person_spec.when(erase()).then_not_found("PERSON_NOT_FOUND")
+
+
+def test_erasing_is_for_ever() -> None:
+    person_spec.given(registered(), ERASED).when(erase()).then_nothing()
+    for command in (enter(), enter(MARKETING), move(SALES), move(MARKETING)):
+        person_spec.given(registered(), ERASED).when(command).then_refused("PERSON_ERASED")
+    person_spec.given(ERASED).when(enter()).then_refused("PERSON_ERASED")

@@ -384,6 +384,19 @@ def test_an_email_makes_a_person_with_its_local_part_as_handle() -> None:
     ]
 
 
+def test_whoever_has_the_name_of_somebody_who_was_erased_is_somebody_else() -> None:
+    namesake = names.person_id(ORGANIZATION, "cleo.m")
+    row = sheet_row(owner="Cleo M", champions=("Cleo M",))
+    plan = make_plan(IMPORT, "okrs.csv", QUARTER, [row], with_(WORLD, erased=frozenset({namesake})))
+    (person,) = plan.people
+    assert person.handle == "cleo.m"
+    assert person.person_id != namesake
+    assert plan.objectives[0].owner_id == person.person_id
+
+    both = with_(WORLD, erased=frozenset({namesake, person.person_id}))
+    assert make_plan(IMPORT, "okrs.csv", QUARTER, [row], both).people[0].person_id not in (namesake, person.person_id)
+
+
 def test_two_units_of_one_name_have_to_be_told_apart() -> None:
     world = with_(WORLD, units={UNIT: "Sales", GROW: "sales"})
     plan = make_plan(IMPORT, "okrs.csv", QUARTER, [sheet_row()], world)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from okr.insights.v1 import insights_pb2 as pb
 from okr_contracts.errors import InvalidInputError, NotFoundError
@@ -111,6 +112,28 @@ async def test_a_correction_of_a_correction_says_what_it_put_right(story: Story)
 
     entries = (await story.history(REVENUE, NOW)).entries
     assert [(entry.value, entry.previous_value) for entry in entries[:2]] == [("41", "40"), ("40", "90")]
+
+
+async def test_a_revision_that_nobody_put_into_words_tells_where_it_came_from(story: Story) -> None:
+    await begun(story)
+    revised = replace(target_revised("150", "200"), reason=None, source="import okrs.csv, row 7")
+    await story.tell(day(10), revised)
+    assert (await story.history(REVENUE, NOW)).entries[0].note == "import okrs.csv, row 7"
+
+
+async def test_a_page_of_entries_by_many_people_asks_once_for_their_keys(story: Story) -> None:
+    await begun(story)
+    people = [named(f"writer {number}") for number in range(8)]
+    for number, person_id in enumerate(people):
+        said = checked_in(str(number), day(10), name=f"by {number}", note=f"words {number}")
+        await story.tell(day(10 + number), said, actor=f"person:{person_id}")
+    before = len(story.world.rack.questions)
+
+    history = await story.history(REVENUE, NOW)
+
+    assert [entry.note for entry in history.entries[:8]] == [f"words {number}" for number in reversed(range(8))]
+    asked = story.world.rack.questions[before:]
+    assert [sorted(question) for question in asked] == [sorted(people)]
 
 
 async def test_the_progress_of_a_check_in_is_that_of_its_day(story: Story) -> None:

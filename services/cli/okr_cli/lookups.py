@@ -88,7 +88,7 @@ def short_ids(identifiers: Iterable[str]) -> dict[str, str]:
 
 
 async def people(client: Client, identifiers: Iterable[str]) -> dict[str, str]:
-    """Names by id, asked for in one go. Who is unknown, or erased, stays without."""
+    """Names by id, asked for in one go. Who is unknown stays without; who was erased is called so."""
     wanted = sorted({identifier for identifier in identifiers if identifier})
     names: dict[str, str] = {}
     for start in range(0, len(wanted), PEOPLE_PER_CALL):

@@ -101,6 +101,7 @@ class Session:
             person
             async for page in client.pages(client.directory.ListPeople, ListPeopleRequest())
             for person in page.people
+            if not person.erased
         ]
         if self.handle_named:
             said = folded(self.handle)
@@ -129,7 +130,7 @@ class Session:
             raise RefusedError(told, reason=error.reason) from None
         handles: list[str] = []
         async for page in client.pages(client.directory.ListPeople, ListPeopleRequest()):
-            handles += [person.handle for person in page.people]
+            handles += [person.handle for person in page.people if person.handle]
         known = ", ".join(sorted(handles)[:MOST_HANDLES_LISTED]) or "nobody"
         more = f" and {len(handles) - MOST_HANDLES_LISTED} more" if len(handles) > MOST_HANDLES_LISTED else ""
         raise RefusedError(

@@ -60,7 +60,17 @@ History = dict[UUID, Sent]
 
 def disagreements(history: History, held: Held) -> list[str]:
     """Every broken promise, in words; none when the log kept all of them."""
-    return [*_holes(held), *_broken_commands(history, held)]
+    return [*holes(held), *_broken_commands(history, held)]
+
+
+def remembered(held: Held) -> History:
+    """What a log held at one time, as commands that were answered: all of it must stay."""
+    history: History = {}
+    for event in held.events:
+        before = history.get(event.command_id)
+        says = (*before.says, event.says) if before else (event.says,)
+        history[event.command_id] = Sent(event.stream, says, [Answer(event.version, event.position)])
+    return history
 
 
 def missed(seen: Iterable[tuple[int, int]], held: Held) -> list[str]:
@@ -93,7 +103,7 @@ def _by_shard(held: Held) -> dict[int, list[Stored]]:
     return found
 
 
-def _holes(held: Held) -> list[str]:
+def holes(held: Held) -> list[str]:
     """Positions are 1, 2, 3 … up to the shard's head, and versions up to the stream's."""
     faults = []
     by_shard = _by_shard(held)

@@ -35,6 +35,9 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
     ("grpc.max_receive_message_length", LARGEST_ANSWER_BYTES),
+    # A connection whose other end has gone without a word reports no error; while calls wait, somebody must ask.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
 )
 
 Token = Callable[[], str]

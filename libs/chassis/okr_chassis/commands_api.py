@@ -119,7 +119,7 @@ class CommandsService(commands_pb2_grpc.CommandsServiceServicer):
         self._leaving = leaving
         self._running: set[asyncio.Task[None]] = set()
 
-    async def ExecuteBatch(self, request: pb.ExecuteBatchRequest, context: Context) -> pb.ExecuteBatchResponse:
+    async def ExecuteBatch(self, request: pb.ExecuteBatchRequest, context: Context | None) -> pb.ExecuteBatchResponse:
         count = len(request.commands)
         if not 1 <= count <= BATCH_COMMANDS:
             message = f"must be 1 to {BATCH_COMMANDS}, found {count}"

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import uvloop
 
+from okr.commands.v1.commands_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 from okr.commands.v1.commands_pb2_grpc import add_CommandsServiceServicer_to_server
 from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_server
 from okr.operations.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
@@ -97,6 +98,7 @@ class Platform:
         self._say = starting or log.debug
         self._databases: dict[str, Database] = {}
         self._keyring = Keyring()
+        self._commands: CommandsService | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack: AsyncExitStack | None = None
 
@@ -159,9 +161,9 @@ class Platform:
         # call still answer, then the server waits for its running calls.
         for running in self.services.values():
             server.add(running.service.servicers)
-        commands = CommandsService([running.service for running in self.services.values()], self.leaving)
-        stack.push_async_callback(commands.drain)
-        server.add([(add_CommandsServiceServicer_to_server, commands)])
+        self._commands = CommandsService([running.service for running in self.services.values()], self.leaving)
+        stack.push_async_callback(self._commands.drain)
+        server.add([(add_CommandsServiceServicer_to_server, self._commands)])
         tails = EventLogService(self.logs, self._vault(self._peers(stack, "eventlog", internal)), self.leaving)
         server.add([(add_EventLogServiceServicer_to_server, tails)])
         server.add([(add_OperationsServiceServicer_to_server, OperationsService(self.settings, self.services))])
@@ -296,6 +298,12 @@ class Platform:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def execute_batch(self, batch: ExecuteBatchRequest) -> ExecuteBatchResponse:
+        """Carry out commands in the name of whoever is `calling`, as the RPC does but without a call."""
+        if self._commands is None:
+            raise RuntimeError("the platform has not started")
+        return await self._commands.ExecuteBatch(batch, None)
 
     # --- rest ------------------------------------------------------------------------------------
 

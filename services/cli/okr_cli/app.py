@@ -3,7 +3,18 @@
 import typer
 
 from okr_cli.command import EPILOG
-from okr_cli.commands import checking_in, doctoring, events, importing, operating, people, reading, starting, tokens
+from okr_cli.commands import (
+    checking_in,
+    doctoring,
+    events,
+    importing,
+    operating,
+    people,
+    reading,
+    simulating,
+    starting,
+    tokens,
+)
 
 HELP = """Objectives and key results, with a history of every number.
 
@@ -24,6 +35,6 @@ def build() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for topic in (starting, tokens, importing, reading, checking_in, events, people, operating, doctoring):
+    for topic in (starting, tokens, importing, reading, checking_in, events, people, operating, simulating, doctoring):
         topic.declare(app)
     return app

@@ -53,6 +53,7 @@ class PostgresSource:
         self._shards = frozenset(shards)
         self._after: dict[int, int] = {}
         self._grown: set[int] = set()
+        self._last = -1
         self._woken = asyncio.Event()
         self._stop_listening: Any = None
         self._listening: asyncio.Task[None] | None = None
@@ -101,9 +102,11 @@ class PostgresSource:
         return self._decode(shard, rows)
 
     async def _fetch_grown(self) -> list[ShardBatch]:
-        shards = sorted(self._grown)[:FETCH_SHARDS]
+        # Round and round: with always the lowest first, many busy shards would keep the highest waiting for ever.
+        shards = sorted(self._grown, key=lambda shard: (shard <= self._last, shard))[:FETCH_SHARDS]
         if not shards:
             return []
+        self._last = shards[-1]
         self._grown.difference_update(shards)  # whoever grows during the query is added again
         limit = min(FETCH_EVENTS_A_SHARD, max(1, FETCH_EVENTS // len(shards)))
         try:

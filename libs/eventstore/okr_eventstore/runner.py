@@ -32,6 +32,8 @@ FOLD_EVENTS = 1000
 """The most events in one statement of a projection."""
 REACT_EVENTS = 200
 """The most events handed to a reaction at once, and so repeated to it after a failure."""
+SHARED_EVENTS = 32
+"""As many where a reaction takes turns: one group should not last much longer than a turn."""
 BACKFILL_EVENTS = 1000
 """The most events asked from the log's owner at once; a longer gap is closed in several steps."""
 FIRST_WAIT_SECONDS = 0.05
@@ -55,6 +57,8 @@ class Subscription:
     """Whose events: "goals"."""
     projection: Projection | None = None
     react: React | None = None
+    seconds_a_turn: float | None = None
+    """For a reaction that takes long for each event: after so long it looks again who else waits."""
 
     def __post_init__(self) -> None:
         if (self.projection is None) == (self.react is None):
@@ -246,14 +250,21 @@ class Runner:
         applier = self._started()
         contiguous = [batch for found in batches if (batch := await self._contiguous(found)).events]
         connection = self._connected()
+        turn, began = self.subscription.seconds_a_turn, time.monotonic()
         limit = REACT_EVENTS if self.subscription.react is not None else FOLD_EVENTS
-        for group in chunks(contiguous, limit):
+        for group in chunks(contiguous, limit) if turn is None else fair_shares(contiguous, SHARED_EVENTS):
             try:
                 await applier.apply(connection, group)
             finally:
                 self._release()
+            if turn is not None and time.monotonic() - began >= turn:
+                break  # the bus begins again behind what is done, and hands over what others have appended meanwhile
         if contiguous:
             await self.source.commit({batch.shard: self._position(batch.shard) for batch in contiguous})
+        if turn is not None:
+            for batch in contiguous:
+                if self._position(batch.shard) < batch.events[-1].position:
+                    await self.source.seek(batch.shard, self._position(batch.shard))
 
     async def _look_around(self) -> None:
         """A batch notices when another generation went live. While none comes, somebody has to look."""
@@ -385,6 +396,20 @@ class Runner:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds * random.uniform(0.8, 1.2)):
                 await self._closing.wait()
+
+
+def fair_shares(batches: Iterable[ShardBatch], events: int) -> Iterator[list[ShardBatch]]:
+    """All of it in groups of `events` or so, in which each shard that is not through has the same share.
+
+    So an organisation with thousands of events does not keep one with two of them waiting.
+    """
+    left = list(batches)
+    while left:
+        share = max(1, events // len(left))
+        yield [ShardBatch(batch.shard, batch.epoch, batch.events[:share]) for batch in left]
+        left = [
+            ShardBatch(batch.shard, batch.epoch, batch.events[share:]) for batch in left if len(batch.events) > share
+        ]
 
 
 async def each_stream(

@@ -5,11 +5,14 @@ from okr_goals import replica
 from okr_goals.importing.carrier import Carrier
 from okr_goals.read_model import plans
 
+IMPORT_TURN_SECONDS = 1.0
+"""How long one organisation's import of thousands of rows may go on before others have their turn."""
+
 
 def subscriptions(carrier: Carrier) -> list[Subscription]:
     return [
         Subscription("goals.plans", to="goals", projection=plans),
         Subscription("goals.directory", to="directory", projection=replica.directory),
         Subscription("goals.check_ins", to="checkins", projection=replica.check_ins),
-        Subscription("goals.imports", to="goals", react=carrier.react),
+        Subscription("goals.imports", to="goals", react=carrier.react, seconds_a_turn=IMPORT_TURN_SECONDS),
     ]

@@ -26,10 +26,13 @@ from tests.chaos.run import Beat, Run
 from tests.support.embedded import PATIENCE_SECONDS, Installation, installation
 from tests.support.proxy import Proxy
 
-SECONDS = 25.0
+SECONDS = 20.0
 """The share within the ordinary tests."""
+BARE = ("--no-samples",)
+SHEET = Path(__file__).parents[2] / "examples" / "bakery" / "okrs.csv"
+WHO = ("--organization", "Second Bakery", "--as", "Rosa Maia")
 WRITERS = 12
-BETWEEN = (20, 120)
+BETWEEN = (10, 60)
 """How many acknowledgements lie between two faults, at least and at most."""
 DEADLINE_SECONDS = 5.0
 OVERTIME_SECONDS = 1.0
@@ -44,9 +47,11 @@ async def test_nobody_who_was_answered_is_betrayed_whatever_is_killed(tmp_path: 
     run, beat = Run("platform", SECONDS), Beat()
     with run.told():
         async with installation(tmp_path / "data") as built, Proxy("127.0.0.1", built.port) as proxy:
-            await built.start()
-            token = (await built.okr("token", "--as", "ana", "--json")).json["token"]
-            board = (await built.okr("board", "--json")).json
+            await built.start(*BARE)
+            imported = await built.okr("import", str(SHEET), *WHO, "--json")
+            assert imported.code == 0, imported.err
+            token = (await built.okr("token", *WHO, "--json")).json["token"]
+            board = (await built.okr("board", *WHO, "--json")).json
             key_results = [each["id"] for objective in board["objectives"] for each in objective["key_results"]]
             history = remembered(await read(dsn_of(built), "checkins", SAYS))
             told_before = len(history)
@@ -187,17 +192,17 @@ class PlatformFaults:
 
     async def _kill_the_platform(self) -> str:
         await self._built.kill(postgres=False)
-        await self._built.start()
+        await self._built.start(*BARE)
         return "kill -9 of the platform"
 
     async def _kill_everything(self) -> str:
         await self._built.kill(postgres=True)
-        await self._built.start()
+        await self._built.start(*BARE)
         return "kill -9 of everything"
 
     async def _ask_it_to_stop(self) -> str:
         assert await self._built.stop() == 0
-        await self._built.start()
+        await self._built.start(*BARE)
         return "a stop in order"
 
     async def _end_a_backend(self) -> str:

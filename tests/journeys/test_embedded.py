@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 from grpc import aio
+
 from okr.checkins.v1 import checkins_pb2
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr_chassis.channels import connect
-
 from tests.support.embedded import Installation, free_port, installation
 
 WRITERS = 8
@@ -110,6 +110,35 @@ async def test_importing_a_file_again_changes_nothing(home: Installation) -> Non
     assert again.code == 0, again.err
     after = (await home.okr("events", "tail", *who, "--json")).out
     assert after == before
+
+
+async def test_a_person_is_erased_for_good_once_it_is_confirmed(home: Installation) -> None:
+    file = str(Path(__file__).parents[2] / "examples" / "bakery" / "okrs.csv")
+    organization = ("--organization", "Third Bakery")
+    rosa, lena = (*organization, "--as", "rosa.maia"), (*organization, "--as", "lena.hofer")
+    assert (await home.okr("import", file, *organization, "--as", "Rosa Maia")).code == 0
+    done = await home.okr("check-in", "tasks only lena", "30", "--note", "a secret recipe", *rosa)
+    assert done.code == 0, done.err
+    history = ("history", "tasks only lena", *lena, "--json")
+    told = (await home.okr(*history)).json["entries"][0]
+    assert (told["note"], told["person"]["name"]) == ("a secret recipe", "Rosa Maia")
+
+    asked = await home.okr("person", "erase", "rosa.maia", *organization)
+    assert (asked.code, "--yes" in asked.err) == (2, True)
+    assert (await home.okr(*history)).json["entries"][0] == told
+    unknown = await home.okr("person", "erase", "rosalind", "--yes", *organization)
+    assert unknown.code == 1
+    erased = await home.okr("person", "erase", "rosa.maia", "--yes", *organization, "--json")
+    assert (erased.code, erased.json["person_id"]) == (0, told["person"]["id"]), erased.err
+
+    told = (await home.okr(*history)).json["entries"][0]
+    assert (told["note"], told["person"]["name"], told["value"]) == ("erased", "erased", "30")
+    tail = await home.okr("events", "tail", *lena)
+    assert "PersonErased" in tail.out
+    assert "secret" not in tail.out
+    assert (await home.okr("check-in", "tasks only lena", "29", *rosa)).code == 1
+    again = await home.okr("person", "erase", told["person"]["id"], "--yes", *organization)
+    assert again.code == 0, again.err
 
 
 async def test_a_file_with_faults_is_refused_as_a_whole(home: Installation, tmp_path: Path) -> None:

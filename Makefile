@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 PROTOS = $(shell cd proto && find okr -name '*.proto' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check proto lock fmt clean
+.PHONY: help run test bench check proto lock fmt clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,10 +17,13 @@ run: .venv/.ok  ## start the whole platform on this machine, with a sample organ
 test: .venv/.ok  ## run every test, on a real PostgreSQL
 	@$(BIN)/pytest
 
+bench: .venv/.ok  ## measure everything beside its peers and limits, in about ten minutes
+	@$(BIN)/python -m bench
+
 check: .venv/.ok  ## lint, types, house rules, contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libs services tests
+	$(BIN)/mypy libs services tests bench
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code > /dev/null

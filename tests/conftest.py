@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+
 from okr_chassis.postgres import EmbeddedPostgres
 from okr_eventstore.database import Database
 from okr_eventstore.migrate import LOG_MIGRATIONS, migrate
-
 from tests.support.environment import database_url
 
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from uuid import UUID, uuid4
 
 import pytest
+
 from okr_alignment.commands import Align
 from okr_alignment.decider import alignments
 from okr_contracts.alignment import Aligned
@@ -18,7 +19,6 @@ from okr_eventstore.errors import ConflictError
 from okr_eventstore.executor import CommandExecutor
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import CommandContext
-
 from tests.alignment.builders import CYCLE, align, objective
 
 ORGANIZATION = UUID(int=7)

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from okr_alignment.decider import Alignments, alignments
 from okr_contracts.errors import DomainError
 from okr_rules.alignment import depth
 from okr_rules.parameters import DEFAULTS
-
 from tests.alignment.builders import align, aligned, chain, objective, unalign, unaligned
 from tests.support.spec import spec
 

@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from okr_alignment.read_model import CycleRow, EdgeRow, ObjectiveRow, TreeRow, goals, tree
-
 from tests.alignment.builders import aligned, objective, unaligned
 from tests.insights.facts import ACME, Q1, cycle_drafted, key_result_defined, objective_drafted
 from tests.insights.folding import Folded, folded

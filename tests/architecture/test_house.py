@@ -43,11 +43,9 @@ def test_every_service_has_the_same_rooms(service: str) -> None:
 def test_the_generated_code_is_what_the_contracts_generate(tmp_path: Path) -> None:
     protos = [str(path.relative_to(ROOT / "proto")) for path in sorted((ROOT / "proto").rglob("*.proto"))]
     scripts = Path(sys.executable).parent
-    subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", "-Iproto", f"--python_out={tmp_path}", f"--grpc_python_out={tmp_path}",
-         f"--mypy_out=quiet:{tmp_path}", f"--mypy_grpc_out=quiet,only_async:{tmp_path}", *protos],
-        cwd=ROOT, check=True, env={"PATH": f"{scripts}:/usr/bin:/bin"},
-    )  # fmt: skip
+    plugins = ("--python_out={}", "--grpc_python_out={}", "--mypy_out=quiet:{}", "--mypy_grpc_out=quiet,only_async:{}")
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-Iproto", *(each.format(tmp_path) for each in plugins)]
+    subprocess.run([*command, *protos], cwd=ROOT, check=True, env={"PATH": f"{scripts}:/usr/bin:/bin"})
     generated = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*.py*")}
     protocol = ROOT / "libs" / "protocol"
     committed = {

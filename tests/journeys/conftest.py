@@ -1,8 +1,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from okr_chassis.clock import ManualClock
 
+from okr_chassis.clock import ManualClock
 from tests.conftest import fresh_database
 from tests.journeys.town import NEW_YEAR, SERVICES, Town, organization_of_a_new_shard, settle_in
 from tests.support.house import House, house

@@ -6,7 +6,6 @@ from okr.checkins.v1 import checkins_pb2
 from okr.goals.v1 import goals_pb2
 from okr.insights.v1 import insights_pb2
 from okr.notifications.v1 import notifications_pb2
-
 from tests.journeys.town import FEBRUARY, Town
 from tests.support.house import new_id
 

@@ -7,9 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
-import okr_checkins.api
 import pytest
 from grpc import aio
+
+import okr_checkins.api
 from okr.alignment.v1 import alignment_pb2
 from okr.checkins.v1 import checkins_pb2
 from okr.directory.v1 import directory_pb2
@@ -18,7 +19,6 @@ from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.insights.v1 import insights_pb2
 from okr_chassis.channels import connect
 from okr_chassis.errors import refusal_of
-
 from tests.journeys.town import FEBRUARY, Town, key_result, objective, organization_of_a_new_shard, settle_in
 from tests.support.house import Desk, new_id, refused
 

@@ -16,7 +16,6 @@ from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2
 from okr_chassis.clock import ManualClock
 from okr_eventstore.model import shard_of
-
 from tests.support.house import Desk, House, new_id
 
 SERVICES = [directory, goals, checkins, alignment, notifications, insights]

@@ -9,6 +9,7 @@ from hashlib import sha256
 from uuid import UUID, uuid4
 
 from msgspec import Struct
+
 from okr_chassis.clock import ManualClock
 from okr_chassis.commands import Execute
 from okr_chassis.service import Reader

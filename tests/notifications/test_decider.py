@@ -6,10 +6,10 @@ from uuid import UUID
 
 import msgspec
 import pytest
+
 from okr_contracts.notifications import KeyResultJudged, NotificationRaised
 from okr_notifications.commands import Fact
 from okr_notifications.decider import Watch, watch
-
 from tests.notifications.builders import (
     ANA,
     BEN,

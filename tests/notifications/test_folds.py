@@ -3,7 +3,6 @@
 from decimal import Decimal
 
 from okr_notifications.read_model import InboxRow, WatchedRow, inbox
-
 from tests.insights.folding import folded
 from tests.notifications.builders import ANA, BEN, Ears, assigned, closed, recorded, released, watching
 

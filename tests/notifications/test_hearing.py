@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 from msgspec.structs import replace
+
 from okr_chassis.commands import Execute
 from okr_eventstore.executor import CommandExecutor
 from okr_notifications import scheduler
 from okr_notifications.subscribers import subscriptions
-
 from tests.notifications.builders import (
     ANA,
     BEN,

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from okr.checkins.v1 import checkins_pb2
 from okr_chassis.platform import codec_of
 from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.rebuild import rebuild, verify
-
 from tests.alignment.test_service import align, unalign
 from tests.checkins.town import Firm, Town, a_town, new
 from tests.notifications.test_service import inbox, record

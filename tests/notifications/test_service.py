@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
+
 from okr.checkins.v1 import checkins_pb2
 from okr.common.v1 import common_pb2
 from okr.goals.v1 import goals_pb2
@@ -15,7 +16,6 @@ from okr_chassis.auth import PermissionDeniedError, acting_for
 from okr_eventstore.executor import CommandExecutor
 from okr_notifications.api import NotificationsService
 from okr_notifications.scheduler import PaceSweep
-
 from tests.checkins.town import NOW, Firm, Town, Voice, a_town, new, refused
 
 BECAME = pb.NOTIFICATION_KIND_BECAME_ACCOUNTABLE

@@ -3,6 +3,7 @@
 from decimal import Decimal as D
 
 import pytest
+
 from okr_rules.commitment import ambition_of, default_commit, direction_of, order_fault, plain, reached, zone
 
 

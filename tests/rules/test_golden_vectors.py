@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal as D
 
 import pytest
+
 from okr_rules.alignment import closes_loop
 from okr_rules.commitment import default_commit
 from okr_rules.grading import score

@@ -3,6 +3,7 @@
 from decimal import Decimal as D
 
 import pytest
+
 from okr_rules.alignment import closes_loop, depth, depth_below, depths_below, line_of_sight
 from okr_rules.grading import band, score
 from okr_rules.rollup import roll_up, with_children

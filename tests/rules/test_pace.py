@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal as D
 
 import pytest
+
 from okr_rules.pace import Measure, judge
 from okr_rules.parameters import RuleParameters
 from okr_rules.progress import percent

@@ -5,6 +5,7 @@ from decimal import Decimal as D
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from okr_rules.alignment import closes_loop, depth
 from okr_rules.commitment import default_commit, order_fault, zone
 from okr_rules.exact import EXACT

@@ -5,18 +5,18 @@ from typing import Any
 from uuid import UUID
 
 from grpc import aio
+
 from okr.alignment.v1 import alignment_pb2 as pb
 from okr.alignment.v1 import alignment_pb2_grpc
 from okr.goals.v1 import goals_pb2
+from okr_alignment import commands, read_model
+from okr_alignment.decider import alignments
 from okr_chassis.auth import caller
 from okr_chassis.commands import Execute
 from okr_chassis.peers import Peers
 from okr_chassis.rpc import Pages, accept, etag, id_of, receipt, wire
 from okr_chassis.service import Reader
 from okr_contracts.errors import DomainError
-
-from okr_alignment import commands, read_model
-from okr_alignment.decider import alignments
 
 Context = aio.ServicerContext[Any, Any]
 

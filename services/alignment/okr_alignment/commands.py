@@ -1,8 +1,9 @@
 """What may be asked of the alignments of a cycle."""
 
+from pydantic import BaseModel, ConfigDict
+
 from okr_chassis.fields import Id
 from okr_rules.parameters import DEFAULTS
-from pydantic import BaseModel, ConfigDict
 
 
 class _Command(BaseModel):

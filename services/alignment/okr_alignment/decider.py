@@ -4,12 +4,12 @@ from typing import assert_never
 from uuid import UUID
 
 from msgspec import Struct
+
+from okr_alignment.commands import Align, Command, Unalign
 from okr_contracts.alignment import Aligned, AlignmentEvent, Unaligned
 from okr_contracts.errors import DomainError, NotFoundError
 from okr_eventstore.decider import Decider
 from okr_rules.alignment import closes_loop, depth, depth_below, line_of_sight
-
-from okr_alignment.commands import Align, Command, Unalign
 
 
 class Alignments(Struct, frozen=True):

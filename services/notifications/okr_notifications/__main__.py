@@ -6,7 +6,6 @@ from okr.notifications.v1.notifications_pb2_grpc import add_NotificationsService
 from okr_chassis.platform import run
 from okr_chassis.service import Host, Service
 from okr_eventstore.executor import CommandExecutor
-
 from okr_notifications.api import NotificationsService
 from okr_notifications.scheduler import PaceSweep
 from okr_notifications.subscribers import subscriptions

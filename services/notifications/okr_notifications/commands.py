@@ -4,6 +4,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from msgspec import Struct
+
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded
 from okr_contracts.goals import (
     ChampionAssigned,

@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 from msgspec import Struct
 from msgspec.structs import replace
+
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded
 from okr_contracts.goals import (
     ChampionAssigned,
@@ -30,10 +31,9 @@ from okr_contracts.notifications import (
     WatchedValue,
 )
 from okr_eventstore.decider import Decider
+from okr_notifications.commands import Command, Fact, Hear, LookAtPace
 from okr_rules.commitment import plain, reached
 from okr_rules.pace import Measure, Verdict, judge
-
-from okr_notifications.commands import Command, Fact, Hear, LookAtPace
 
 Memory = KeyResultJudged
 """What the watcher knows is what it noted last."""

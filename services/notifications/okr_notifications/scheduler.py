@@ -9,16 +9,16 @@ from uuid import uuid5
 
 import asyncpg
 import structlog
+
 from okr_chassis.clock import Clock
 from okr_chassis.service import Reader
 from okr_eventstore.executor import CommandExecutor
 from okr_eventstore.model import CommandContext
-from okr_rules.pace import Measure, judge
-
 from okr_notifications import read_model
 from okr_notifications.commands import LookAtPace
 from okr_notifications.decider import watch
 from okr_notifications.read_model import BEGINNING, Place
+from okr_rules.pace import Measure, judge
 
 SWEEP_EVERY = timedelta(hours=1)
 """Of the platform's clock, which tests and samples move as they like."""

@@ -6,7 +6,6 @@ from typing import get_args
 from okr_chassis.commands import Execute
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.runner import Subscription, each_stream
-
 from okr_notifications import read_model
 from okr_notifications.commands import Fact, Hear
 from okr_notifications.decider import watch

@@ -12,30 +12,7 @@ from google.protobuf.message import Message
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from okr.common.v1 import common_pb2
-from okr_chassis.fields import Confidence as Confidence
-from okr_chassis.fields import Day as Day
-from okr_chassis.fields import Id as Id
-from okr_chassis.fields import Moment as Moment
-from okr_chassis.fields import Name as Name
-from okr_chassis.fields import Note as Note
-from okr_chassis.fields import Number as Number
-from okr_chassis.fields import OptionalConfidence as OptionalConfidence
-from okr_chassis.fields import OptionalDay as OptionalDay
-from okr_chassis.fields import OptionalId as OptionalId
-from okr_chassis.fields import OptionalMoment as OptionalMoment
-from okr_chassis.fields import OptionalName as OptionalName
-from okr_chassis.fields import OptionalNote as OptionalNote
-from okr_chassis.fields import OptionalNumber as OptionalNumber
-from okr_chassis.fields import OptionalText as OptionalText
-from okr_chassis.fields import OptionalTitle as OptionalTitle
-from okr_chassis.fields import Text as Text
-from okr_chassis.fields import Title as Title
-from okr_chassis.fields import invalid as invalid
-from okr_chassis.fields import optional_text as optional_text
-from okr_chassis.fields import text as text
-from okr_chassis.fields import uuid_in
-from okr_chassis.pages import Page as Page
-from okr_chassis.pages import Pages as Pages
+from okr_chassis.fields import Id, uuid_in
 from okr_chassis.violations import violations_of
 from okr_contracts.errors import InvalidInputError, Violation
 from okr_eventstore.model import Done, Position

@@ -13,8 +13,9 @@ from okr_alignment import commands, read_model
 from okr_alignment.decider import alignments
 from okr_chassis.auth import caller
 from okr_chassis.commands import Execute
+from okr_chassis.pages import Pages
 from okr_chassis.peers import Peers
-from okr_chassis.rpc import Pages, accept, etag, id_of, receipt, wire
+from okr_chassis.rpc import accept, etag, id_of, receipt, wire
 from okr_chassis.service import Reader
 from okr_contracts.errors import DomainError
 

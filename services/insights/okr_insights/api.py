@@ -10,7 +10,9 @@ from okr.insights.v1 import insights_pb2 as pb
 from okr.insights.v1 import insights_pb2_grpc
 from okr_chassis.auth import caller
 from okr_chassis.clock import Clock
-from okr_chassis.rpc import Id, OptionalId, OptionalMoment, Pages, accept, invalid, wire
+from okr_chassis.fields import Id, OptionalId, OptionalMoment, invalid
+from okr_chassis.pages import Pages
+from okr_chassis.rpc import accept, wire
 from okr_chassis.sealing import Vault
 from okr_chassis.service import Reader
 from okr_insights import board, history

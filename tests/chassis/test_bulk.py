@@ -19,14 +19,13 @@ from okr.operations.v1 import operations_pb2
 from okr_chassis.bulk import (
     BATCH_COMMANDS,
     STREAM_IN_FLIGHT,
-    CommandRefusedError,
     CommandStream,
     answer_of,
     batches,
     command_of,
     execute_all,
 )
-from okr_chassis.errors import Refusal, refusal_of
+from okr_chassis.errors import CommandRefusedError, Refusal, refusal_of
 from okr_chassis.service import Host, Service
 from okr_contracts.errors import NotFoundError
 from okr_eventstore.errors import StoreUnavailableError

@@ -6,18 +6,20 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
 from grpc import aio
 
 from okr.commands.v1 import commands_pb2 as pb
 from okr.commands.v1.commands_pb2_grpc import CommandsServiceStub
-from okr_chassis.errors import Refusal, refusal_in
+from okr_chassis.deadline import remaining_seconds
+from okr_chassis.errors import CommandRefusedError
 
 BATCH_COMMANDS = 500
 BATCH_BYTES = 4 * 1024 * 1024
 """Of one batch or one message of a stream, half of what the server takes."""
+BATCH_SECONDS = 30.0
 STREAM_IN_FLIGHT = 256
 """Commands of one stream whose outcomes the client has not been sent yet; then nothing more is read."""
 MESSAGE_COMMANDS = 64
@@ -25,18 +27,8 @@ MESSAGE_COMMANDS = 64
 
 TYPE_PREFIX = "type.googleapis.com/"
 
-_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-
 
 Response = TypeVar("Response", bound=Message)
-
-
-class CommandRefusedError(Exception):
-    """One command of many was refused; `refusal` says why, as its own RPC would."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.reason}: {refusal.message}")
-        self.refusal = refusal
 
 
 def command_of(request: Message, identifier: str = "") -> pb.Command:
@@ -48,9 +40,7 @@ def command_of(request: Message, identifier: str = "") -> pb.Command:
 def answer_of(outcome: pb.Outcome, kind: type[Response]) -> Response:
     """What the command's own RPC would have answered. Raises CommandRefusedError."""
     if outcome.HasField("refusal"):
-        refusal = outcome.refusal
-        code = _CODES.get(refusal.code, grpc.StatusCode.UNKNOWN)
-        raise CommandRefusedError(refusal_in(code, refusal.message, refusal.details))
+        raise CommandRefusedError(Status.FromString(outcome.refusal.SerializeToString()))  # field by field the same
     return kind.FromString(outcome.response.value)
 
 
@@ -70,10 +60,14 @@ def batches(requests: Sequence[Message]) -> Iterator[pb.ExecuteBatchRequest]:
 
 
 async def execute_all(stub: CommandsServiceStub, requests: Sequence[Message]) -> list[pb.Outcome]:
-    """Carry out commands in batches, one after the other; an outcome for each, in their order."""
+    """Carry out commands in batches, one after the other; an outcome for each, in their order.
+
+    A batch may take as long as the call it is made in, where it is made in one.
+    """
     outcomes: list[pb.Outcome] = []
     for batch in batches(requests):
-        answer: pb.ExecuteBatchResponse = await stub.ExecuteBatch(batch)
+        left = remaining_seconds()
+        answer = await stub.ExecuteBatch(batch, timeout=BATCH_SECONDS if left is None else left)
         outcomes += answer.outcomes
     return outcomes
 

@@ -71,6 +71,16 @@ _PASSED_ON = frozenset(
 _LATER = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 
 
+class CommandRefusedError(Exception):
+    """One of many commands that were sent together was refused; `refusal` says why, as its own RPC would."""
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+        self.status = status
+        self.refusal = refusal_in(code, status.message, status.details)
+        super().__init__(f"{self.refusal.reason}: {self.refusal.message}")
+
+
 class EtagMismatchError(ConflictError):
     """The caller's etag is older than the stream; nobody raced, and deciding again would not help."""
 
@@ -89,6 +99,9 @@ class TooSlowError(Exception):
 
 class MessageTooLargeError(Exception):
     """A request larger than anybody needs."""
+
+
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 @dataclass(frozen=True)
@@ -143,19 +156,21 @@ def status_of(error: Exception, correlation_id: UUID) -> status_pb2.Status:
             violation = Violation("request", "is not a message of this method", "MESSAGE_MALFORMED")
             return _invalid("INVALID_REQUEST", [violation])
         case grpc.RpcError():
-            return _peers_refusal(error, correlation_id)
+            return _peers_refusal(error, refusal_of(error), _details(error), correlation_id)
+        case CommandRefusedError():
+            return _peers_refusal(error, error.refusal, error.status, correlation_id)
         case _:
             return _unforeseen(error, correlation_id)
 
 
-def _peers_refusal(error: grpc.RpcError, correlation_id: UUID) -> status_pb2.Status:
+def _peers_refusal(
+    error: Exception, refusal: Refusal, status: status_pb2.Status | None, correlation_id: UUID
+) -> status_pb2.Status:
     """What another service of ours refused is the caller's answer too; what went wrong there is not."""
-    refusal = refusal_of(error)
     if refusal.code in _LATER:
         log.warning("a peer is unavailable: %s", refusal.message)
         message = "a service this call needs does not answer now; send the same request again"
         return _status(code_pb2.UNAVAILABLE, "PEER_UNAVAILABLE", message, [_retry()])
-    status = _details(error)
     if refusal.code in _PASSED_ON and status is not None:
         return status
     return _unforeseen(error, correlation_id)

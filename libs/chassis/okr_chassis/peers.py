@@ -7,6 +7,7 @@ from grpc import StatusCode, aio
 
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
+from okr.commands.v1.commands_pb2_grpc import CommandsServiceStub
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.directory.v1.vault_pb2_grpc import VaultServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
@@ -14,6 +15,7 @@ from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from okr_chassis.auth import caller
 from okr_chassis.channels import connect
+from okr_chassis.errors import CommandRefusedError
 from okr_chassis.issuer import InternalIssuer
 
 WAITED_OUT = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.ABORTED})
@@ -22,6 +24,8 @@ WAITED_OUT = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, St
 
 def may_answer_later(error: BaseException) -> bool:
     """Whether a reaction should wait for a peer rather than call its event poison."""
+    if isinstance(error, CommandRefusedError):
+        return error.refusal.code in WAITED_OUT
     return isinstance(error, aio.AioRpcError) and error.code() in WAITED_OUT
 
 
@@ -70,6 +74,10 @@ class Peers:
     @cached_property
     def insights(self) -> InsightsServiceStub:
         return InsightsServiceStub(self._channel("insights"))
+
+    def commands(self, service: str) -> CommandsServiceStub:
+        """Many commands to a service in one call; see okr_chassis.bulk."""
+        return CommandsServiceStub(self._channel(service))
 
     async def close(self) -> None:
         for channel in self._channels.values():

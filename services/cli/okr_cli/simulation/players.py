@@ -24,9 +24,9 @@ from okr.directory.v1.directory_pb2 import GetOrganizationRequest
 from okr.eventlog.v1.eventlog_pb2 import Event, TailEventsRequest
 from okr.operations.v1.operations_pb2 import GetStatusRequest
 from okr_chassis.auth import PERSON_PREFIX, Caller, calling
-from okr_chassis.bulk import BATCH_COMMANDS, CommandRefusedError, CommandStream, answer_of, command_of
+from okr_chassis.bulk import BATCH_COMMANDS, CommandStream, answer_of, command_of
 from okr_chassis.clock import ManualClock
-from okr_chassis.errors import Refusal, refusal_of
+from okr_chassis.errors import CommandRefusedError, Refusal, refusal_of
 from okr_chassis.issuer import DevelopmentIssuer
 from okr_chassis.platform import Platform
 from okr_cli.client import Client, failure

@@ -17,8 +17,9 @@ from okr.alignment.v1 import alignment_pb2
 from okr.checkins.v1 import checkins_pb2
 from okr.common.v1 import common_pb2
 from okr_chassis.auth import PERSON_PREFIX, Caller, calling
+from okr_chassis.bulk import answer_of, execute_all
 from okr_chassis.commands import Execute
-from okr_chassis.errors import NotCaughtUpError, refusal_of
+from okr_chassis.errors import CommandRefusedError, NotCaughtUpError, Refusal, refusal_of
 from okr_chassis.peers import Peers
 from okr_chassis.rpc import wire
 from okr_chassis.service import Reader
@@ -35,7 +36,6 @@ from okr_goals.importing.plan import apply_command
 from okr_goals.read_model import latest
 
 KEPT_IMPORTS = 64
-PAGE = 1000
 REFUSALS = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -96,7 +96,7 @@ class Carrier:
         positions: list[str] = []
         errand = _Errand(event, planned, accepted, self._peers, refused, positions)
         await errand.align()
-        await asyncio.gather(*map(errand.check_in, planned.key_results))
+        await errand.check_in()
         record = RecordApplied(
             import_id=planned.import_id,
             objective_id=planned.objective_id,
@@ -174,49 +174,48 @@ class _Errand:
             answer = await self._peers.alignment.Align(request)
             self._positions.append(answer.receipt.position)
         except grpc.aio.AioRpcError as error:
-            self._refuse(rows[0], error)
+            self._refuse(rows[0], error, refusal_of(error))
 
-    async def check_in(self, key_result: PlannedKeyResult) -> None:
-        """Record the sheet's current value, unless the key result stands there already."""
-        if key_result.current is None or key_result.row in self._refused:
-            return
-        try:
-            if await self._stands_at(key_result.key_result_id) == key_result.current:
-                return
-            check_in_id = names.check_in_id(key_result.key_result_id, self._planned.import_id, key_result.row)
-            answer = await self._peers.checkins.RecordCheckIn(
-                checkins_pb2.RecordCheckInRequest(
-                    request_id=self._request_id("check in", check_in_id),
-                    check_in_id=str(check_in_id),
-                    key_result_id=str(key_result.key_result_id),
-                    value=wire(key_result.current),
-                    confidence=wire(key_result.confidence),
-                    note=f"import {self._accepted.source}, row {key_result.row}",
-                )
-            )
-            self._positions.append(answer.receipt.position)
-        except grpc.aio.AioRpcError as error:
-            self._refuse(key_result.row, error)
+    async def check_in(self) -> None:
+        """Record the sheet's current values, in one call, but for key results that stand there already."""
+        asked = [each for each in self._planned.key_results if each.row not in self._refused]
+        moved = await asyncio.gather(*map(self._has_moved, asked))
+        wanted = [key_result for key_result, has_moved in zip(asked, moved, strict=True) if has_moved]
+        outcomes = await execute_all(self._peers.commands("checkins"), [self._recording(each) for each in wanted])
+        for key_result, outcome in zip(wanted, outcomes, strict=True):
+            try:
+                self._positions.append(answer_of(outcome, checkins_pb2.RecordCheckInResponse).receipt.position)
+            except CommandRefusedError as error:
+                self._refuse(key_result.row, error, error.refusal)
 
-    async def _stands_at(self, key_result_id: UUID) -> Decimal | None:
-        """The value of the check-in that was true last, of those recorded later where two were true at once."""
+    async def _has_moved(self, key_result: PlannedKeyResult) -> bool:
+        """Whether the sheet has a value, and another one than the check-in that was true last."""
+        if key_result.current is None:
+            return False
         request = checkins_pb2.ListCheckInsRequest(
-            key_result_id=str(key_result_id), page=common_pb2.PageRequest(size=PAGE)
+            key_result_id=str(key_result.key_result_id), page=common_pb2.PageRequest(size=1)
         )
-        last: tuple[str, str, str] | None = None
-        while True:
+        try:
             answer = await self._peers.checkins.ListCheckIns(request)
-            for each in answer.check_ins:
-                found = (each.occurred_at, each.recorded_at, each.value)
-                last = found if last is None else max(last, found)
-            if not answer.next_page_token:
-                return None if last is None else Decimal(last[2])
-            request.page.token = answer.next_page_token
+        except grpc.aio.AioRpcError as error:
+            self._refuse(key_result.row, error, refusal_of(error))
+            return False
+        return not answer.HasField("latest") or Decimal(answer.latest.value) != key_result.current
 
-    def _refuse(self, row: int, error: grpc.aio.AioRpcError) -> None:
-        if error.code() not in REFUSALS:
+    def _recording(self, key_result: PlannedKeyResult) -> checkins_pb2.RecordCheckInRequest:
+        check_in_id = names.check_in_id(key_result.key_result_id, self._planned.import_id, key_result.row)
+        return checkins_pb2.RecordCheckInRequest(
+            request_id=self._request_id("check in", check_in_id),
+            check_in_id=str(check_in_id),
+            key_result_id=str(key_result.key_result_id),
+            value=wire(key_result.current),
+            confidence=wire(key_result.confidence),
+            note=f"import {self._accepted.source}, row {key_result.row}",
+        )
+
+    def _refuse(self, row: int, error: Exception, refusal: Refusal) -> None:
+        if refusal.code not in REFUSALS:
             raise error
-        refusal = refusal_of(error)
         self._refused.setdefault(row, RefusedRow(row=row, reason=refusal.reason, message=refusal.message))
 
     def _request_id(self, *purpose: object) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, field_validator
 from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
 from okr_chassis.auth import caller
+from okr_chassis.bulk import answer_of, execute_all
 from okr_chassis.clock import Clock
 from okr_chassis.commands import Execute
 from okr_chassis.fields import Day, Name, OptionalName, text
@@ -21,12 +22,10 @@ from okr_contracts.goals import ImportAccepted
 from okr_goals.decider.import_plan import AcceptImport, imports
 from okr_goals.importing import names, sheet
 from okr_goals.importing.observatory import Observatory
-from okr_goals.importing.plan import Effects, NewPerson, Plan, make_plan
+from okr_goals.importing.plan import Effects, Plan, make_plan
 from okr_goals.importing.sheet import MAX_ROWS, Fault, SheetRow
 from okr_goals.importing.world import World
 from okr_goals.read_model import latest
-
-REGISTRATIONS_AT_ONCE = 8
 
 
 class PlanRequest(BaseModel, frozen=True):
@@ -130,46 +129,40 @@ class Reception:
         People's names must not enter the log, so they cannot wait for the carrier. Should we stop in
         between, there are units and people more and nothing else; the next attempt finds them.
         """
-        directory, positions = self._peers.directory, []
+        positions: list[str] = []
         if world.organization_name is None:
-            founded = await directory.FoundOrganization(
+            founded = await self._peers.directory.FoundOrganization(
                 directory_pb2.FoundOrganizationRequest(
                     request_id=self._request_id(import_id, "found"), name=asked.organization_name or ""
                 )
             )
             positions.append(founded.receipt.position)
-        for unit_id, name in plan.units.items():
-            added = await directory.AddUnit(
-                directory_pb2.AddUnitRequest(
-                    request_id=self._request_id(import_id, "unit", unit_id),
-                    unit_id=str(unit_id),
-                    name=name,
-                    kind=directory_pb2.UNIT_KIND_DEPARTMENT,
-                )
+        units = [
+            directory_pb2.AddUnitRequest(
+                request_id=self._request_id(import_id, "unit", unit_id),
+                unit_id=str(unit_id),
+                name=name,
+                kind=directory_pb2.UNIT_KIND_DEPARTMENT,
             )
-            positions.append(added.receipt.position)
-        positions += await self._register(import_id, plan.people)
+            for unit_id, name in plan.units.items()
+        ]
+        people = [
+            directory_pb2.RegisterPersonRequest(
+                request_id=self._request_id(import_id, "person", person.person_id),
+                person_id=str(person.person_id),
+                handle=person.handle,
+                name=person.name,
+                email=person.email,
+                unit_id=str(person.unit_id or ""),
+            )
+            for person in plan.people
+        ]
+        send = self._peers.commands("directory")
+        added = await execute_all(send, units)
+        positions += [answer_of(each, directory_pb2.AddUnitResponse).receipt.position for each in added]
+        registered = await execute_all(send, people)
+        positions += [answer_of(each, directory_pb2.RegisterPersonResponse).receipt.position for each in registered]
         return latest(positions)
-
-    async def _register(self, import_id: UUID, people: list[NewPerson]) -> list[str]:
-        queue, positions = iter(people), list[str]()
-
-        async def work() -> None:
-            for person in queue:
-                answer = await self._peers.directory.RegisterPerson(
-                    directory_pb2.RegisterPersonRequest(
-                        request_id=self._request_id(import_id, "person", person.person_id),
-                        person_id=str(person.person_id),
-                        handle=person.handle,
-                        name=person.name,
-                        email=person.email,
-                        unit_id=str(person.unit_id or ""),
-                    )
-                )
-                positions.append(answer.receipt.position)
-
-        await asyncio.gather(*(work() for _ in range(min(REGISTRATIONS_AT_ONCE, len(people)))))
-        return positions
 
     def _request_id(self, import_id: UUID, *purpose: object) -> str:
         return str(names.request_id(import_id, caller().actor, *purpose))

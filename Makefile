@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 PROTOS = $(shell cd proto && find okr -name '*.proto' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check proto lock fmt clean
+.PHONY: help run test chaos bench check proto lock fmt clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -19,6 +19,10 @@ test: .venv/.ok  ## run every test, on a real PostgreSQL
 
 bench: .venv/.ok  ## measure everything beside its peers and limits, in about ten minutes
 	@$(BIN)/python -m bench
+
+chaos: .venv/.ok  ## break everything for CHAOS_SECONDS (600); CHAOS_SEED=... replays a run
+	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/pytest -s --timeout=0 \
+		tests/chaos/test_store_chaos.py tests/chaos/test_platform_chaos.py
 
 check: .venv/.ok  ## lint, types, house rules, contracts
 	$(BIN)/ruff check .

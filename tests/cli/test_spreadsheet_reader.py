@@ -107,6 +107,12 @@ def test_a_goal_is_an_objective_where_a_target_stands_beside_it() -> None:
     assert (read.rows[0].objective, read.rows[0].target) == ("O", "2")
 
 
+def test_a_goal_is_an_objective_where_nothing_else_is_and_from_and_to_give_the_numbers() -> None:
+    read = read_plan(b"Goal,Team,Lead,Measure,From,To,Unit\nO,D,Ana,K,1,2,pts\n")
+    assert read.faults == ()
+    assert (read.rows[0].objective, read.rows[0].start, read.rows[0].target) == ("O", "1", "2")
+
+
 def test_missing_columns_are_named_together() -> None:
     (fault,) = read_plan(b"Objective,KR,Start\nO,K,1\n").faults
     assert fault.reason == "MISSING_COLUMNS"
@@ -358,6 +364,16 @@ def test_champions_are_parted_by_what_people_use() -> None:
     )
     assert people_in("Lima, Ana; Okafor, Ben") == ["Lima, Ana", "Okafor, Ben"]
     assert people_in("Amanda Sand & Andy") == ["Amanda Sand", "Andy"]
+
+
+def test_where_owners_are_written_surname_first_a_comma_parts_no_champions() -> None:
+    header = "Objective,Department,Owner,Key result,Champions,Start,Target,Unit"
+    read = plan('O,D,"Lima, Ana",K1,"Lima, Ana",1,2,pts', ',,,K2,"Lima, Ana & Okafor, Ben",1,2,pts', header=header)
+    assert read.faults == ()
+    assert [list(row.champions) for row in read.rows] == [["Lima, Ana"], ["Lima, Ana", "Okafor, Ben"]]
+
+    (fault,) = plan('O,D,"Lima, Ana",K1,"Lima, Ana, Okafor, Ben",1,2,pts', header=header).faults
+    assert (fault.reason, fault.cell) == ("PEOPLE_RUN_TOGETHER", "E2")
 
 
 # Files that are not what they should be

@@ -2,7 +2,7 @@
 
 A spelling is compared without case, accents of punctuation and what stands in brackets: "Key-Result
 (title)" is "key result". Strong spellings win over weak ones, whose meaning depends on the other
-columns: "Goal" is the target, unless the sheet has a target and lacks an objective.
+columns: "Goal" is the objective where no other column is, else the target.
 """
 
 import re
@@ -48,8 +48,8 @@ STRONG: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 WEAK: Sequence[tuple[str, str]] = (
-    ("goal", "target"),
     ("goal", "objective"),
+    ("goal", "target"),
     ("goal value", "target"),
     ("to", "target"),
     ("end", "due_on"),

@@ -172,6 +172,7 @@ class _Reading:
         for field, numerals in written.items():
             sign = quantities.decimal_sign(numerals) or in_file or ("," if self.sheet.comma_locale else ".")
             self.signs[field] = None if sign == "mixed" else sign
+        self.surname_first = any("," in cell.text for _, cell in self._cells(body, "owner"))
         dates = (days.written_day(cell.text) for _, cell in self._cells(body, "due_on") if cell.day is None)
         self.day_order = days.order(day for day in dates if day is not None)
         self.scale = confidences.FRACTION
@@ -256,7 +257,11 @@ class _Reading:
         self, number: int, cells: Mapping[str, Cell], own: Mapping[str, str], held: Mapping[str, str]
     ) -> PlanRow:
         """A row from its `own` texts and those that hold for it from above."""
-        champions = people_in(held["champions"])
+        champions = people_in(held["champions"], self.surname_first)
+        crowded = next((name for name in champions if name.count(",") > 1), None) if self.surname_first else None
+        if crowded is not None:
+            message = f"{crowded[:60]!r}: owners are written as 'Lima, Ana', so put semicolons between people"
+            self._fault(number, "champions", "PEOPLE_RUN_TOGETHER", message)
         owner = held["owner"] or (champions[0] if champions else "")
         own_unit, title = own.get("unit", ""), own.get("key_result", "")
         amounts, shown_unit = self._amounts(number, cells, own_unit)

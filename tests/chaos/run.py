@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,9 +49,14 @@ class Beat:
 
     def __init__(self) -> None:
         self.count = 0
+        self.longest_silence_seconds = 0.0
+        self._last = time.monotonic()
         self._grown = asyncio.Event()
 
     def tick(self) -> None:
+        now = time.monotonic()
+        self.longest_silence_seconds = max(self.longest_silence_seconds, now - self._last)
+        self._last = now
         self.count += 1
         self._grown.set()
 

@@ -85,6 +85,7 @@ async def test_nobody_who_was_answered_is_betrayed_whatever_is_killed(tmp_path: 
             print(
                 f"platform: {len(run.happened)} faults, {len(history) - told_before} check-ins,"
                 f" {writers.refused.total()} unanswered calls sent again, longest {writers.longest_seconds:.2f} s"
+                f", longest silence {beat.longest_silence_seconds:.1f} s"
             )
     assert run.happened, "a run without a fault proves nothing"
 

@@ -72,6 +72,7 @@ async def test_nothing_acknowledged_is_lost_or_done_twice_whatever_fails(tmp_pat
             print(
                 f"store: {len(run.happened)} faults, {len(writers.history)} commands, {len(held.events)} events,"
                 f" {writers.conflicts} conflicts, {writers.in_doubt} in doubt for their callers"
+                f", longest silence {beat.longest_silence_seconds:.1f} s"
             )
         assert run.happened, "a run without a fault proves nothing"
 

@@ -7,7 +7,7 @@ A day alone means its end when one looks back (`end_of`), and its noon when some
 import re
 from calendar import monthrange
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from okr_cli.failures import SetupError
 
@@ -19,6 +19,25 @@ _SPANS = {
     "week": timedelta(weeks=1),
 }
 EXAMPLES = "as in 2026-03-31, 2026-03-31T14:00, '4 weeks ago' or yesterday"
+
+
+class Here(tzinfo):
+    """The time zone in which the command runs, as it is on each day: winter and summer differ."""
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        return None if moment is None else moment.replace(tzinfo=None).astimezone().utcoffset()
+
+    def dst(self, moment: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, moment: datetime | None) -> str | None:
+        return None if moment is None else moment.replace(tzinfo=None).astimezone().tzname()
+
+    def fromutc(self, moment: datetime) -> datetime:
+        return moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=self)
+
+
+HERE = Here()
 
 
 def end_of(day: date, zone: tzinfo | None) -> datetime:

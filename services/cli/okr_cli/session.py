@@ -13,6 +13,7 @@ from okr_cli.client import Client
 from okr_cli.failures import RefusedError, SetupError
 from okr_cli.identity import SAMPLE_ORGANIZATION, SAMPLE_PERSON, organization_id, person_id
 from okr_cli.lookups import folded
+from okr_cli.moments import HERE
 from okr_cli.output import Output
 
 DEVELOPMENT_KEY = "development-issuer.pem"
@@ -45,7 +46,7 @@ class Session:
     @staticmethod
     def now() -> datetime:
         """Now, where the command runs."""
-        return datetime.now().astimezone()
+        return datetime.now(HERE)
 
     def issuer(self) -> DevelopmentIssuer:
         """The issuer of the embedded platform. Raises SetupError where none has been."""

@@ -209,6 +209,17 @@ def test_services_speak_for_people_and_for_themselves_among_each_other_only() ->
         verifier.verify(InternalIssuer().issue("goals", person))
 
 
+def test_only_the_internal_issuer_says_which_service_brings_a_call() -> None:
+    internal = InternalIssuer()
+    verifier = TokenVerifier([ISSUER, internal.trusted()])
+    person = Caller(ORGANIZATION, PERSON, f"person:{PERSON}")
+    assert verifier.verify(internal.issue("goals", person)).service == "goals"
+    with acting_for(ORGANIZATION, "service:goals"):
+        assert verifier.verify(internal.issue("goals", caller())).service == "goals"
+    for act in ({"sub": "service:goals"}, "service:goals", {"sub": 7}, None):
+        assert verifier.verify(sign(claims(act=act))).service is None
+
+
 def test_the_development_issuer_keeps_its_key_and_its_place(tmp_path: Path) -> None:
     first = DevelopmentIssuer(tmp_path / "data")
     token = first.issue(ORGANIZATION, PERSON, operator=True)

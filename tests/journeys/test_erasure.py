@@ -1,5 +1,6 @@
 """What people write is sealed wherever it lies, and gone everywhere once they are erased."""
 
+import asyncio
 import json
 import logging
 import os
@@ -7,15 +8,20 @@ import warnings
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from grpc import aio
 
+import okr_checkins.__main__ as checkins
+import okr_directory.__main__ as directory
+import okr_goals.__main__ as goals
 from okr.checkins.v1 import checkins_pb2
 from okr.directory.v1 import directory_pb2, vault_pb2
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
@@ -27,6 +33,9 @@ from okr.operations.v1 import operations_pb2
 from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
 from okr_chassis.auth import PERSON_PREFIX, Caller, calling
 from okr_chassis.channels import connect
+from okr_chassis.platform import Platform
+from okr_chassis.sealing import KEYS_KEPT_SECONDS
+from okr_chassis.settings import Settings
 from okr_directory.decider.person import ErasePerson, people
 from tests.journeys.town import FEBRUARY, Town
 from tests.support.house import Desk, new_id, refused
@@ -369,3 +378,91 @@ async def test_a_stolen_database_without_the_master_key_opens_nothing(place: Tow
             vault_pb2.GetAuthorKeysRequest(person_ids=[str(place.ana.person_id)])
         )
     assert answer.keys[0].key.hex() not in await dump(place)
+
+
+async def test_a_service_in_a_process_of_its_own_hears_of_an_erasure_long_before_its_keys_expire(
+    fresh_dsn: str, tmp_path: Path
+) -> None:
+    """Two platforms on one PostgreSQL share nothing but the key of the tokens between services."""
+    key_file = tmp_path / "internal.pem"
+    key_file.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    settings = Settings(data_dir=tmp_path / "one", grpc_port=0, internal_key_file=key_file)
+    async with Platform(settings, fresh_dsn, [directory, goals]) as one:
+        addresses = {"directory": one.address, "goals": one.address}
+        settings = settings.model_copy(update={"data_dir": tmp_path / "two", "peers": addresses})
+        async with Platform(settings, fresh_dsn, [checkins]) as two:
+            assert not (tmp_path / "two" / "vault.key").exists(), "only directory has a master key"
+            organization_id, person_id = uuid4(), uuid4()
+            desk, reader = Desk(one, organization_id, person_id), Desk(two, organization_id, person_id)
+            key_result_id = await opened(desk)
+            check_in = checkins_pb2.RecordCheckInRequest(
+                request_id=new_id(), check_in_id=new_id(), key_result_id=key_result_id, value="24", note="in the open"
+            )
+            done = await reader.checkins.RecordCheckIn(check_in)
+            question = checkins_pb2.GetCheckInRequest(
+                check_in_id=check_in.check_in_id, min_positions=[done.receipt.position]
+            )
+            assert (await reader.checkins.GetCheckIn(question)).check_in.note == "in the open"
+
+            assert one.issuer is not None
+            token = one.issuer.issue(organization_id, uuid4(), operator=True)
+            channel = connect(one.address, lambda: token)
+            await erase(Operator(channel), desk)
+            async with asyncio.timeout(KEYS_KEPT_SECONDS / 4):
+                while (await reader.checkins.GetCheckIn(question)).check_in.note != "erased":
+                    pass
+            for each in (channel, desk.channel, reader.channel):
+                await each.close()
+
+
+async def opened(desk: Desk) -> str:
+    """An organisation with one person and a key result that takes check-ins."""
+    unit_id, cycle_id, objective_id, key_result_id = new_id(), new_id(), new_id(), new_id()
+    today = datetime.now(UTC).date()
+    await desk.directory.FoundOrganization(directory_pb2.FoundOrganizationRequest(request_id=new_id(), name="Mint"))
+    await desk.directory.AddUnit(
+        directory_pb2.AddUnitRequest(
+            request_id=new_id(), unit_id=unit_id, name="Sales", kind=directory_pb2.UNIT_KIND_DEPARTMENT
+        )
+    )
+    await desk.directory.RegisterPerson(
+        directory_pb2.RegisterPersonRequest(
+            request_id=new_id(), person_id=str(desk.person_id), handle="ana", name="Ana", unit_id=unit_id
+        )
+    )
+    await desk.goals.DraftCycle(
+        goals_pb2.DraftCycleRequest(
+            request_id=new_id(),
+            cycle_id=cycle_id,
+            name="Now",
+            starts_on=str(today - timedelta(days=30)),
+            ends_on=str(today + timedelta(days=30)),
+        )
+    )
+    await desk.goals.ActivateCycle(goals_pb2.ActivateCycleRequest(request_id=new_id(), cycle_id=cycle_id))
+    await desk.goals.DraftObjective(
+        goals_pb2.DraftObjectiveRequest(
+            request_id=new_id(),
+            objective_id=objective_id,
+            cycle_id=cycle_id,
+            unit_id=unit_id,
+            owner_id=str(desk.person_id),
+            title="Grow",
+        )
+    )
+    await desk.goals.DefineKeyResult(
+        goals_pb2.DefineKeyResultRequest(
+            request_id=new_id(),
+            objective_id=objective_id,
+            key_result_id=key_result_id,
+            title="Win rate",
+            start="20",
+            target="30",
+            unit="%",
+            champions=[goals_pb2.Champion(person_id=str(desk.person_id), role=goals_pb2.CHAMPION_ROLE_ACCOUNTABLE)],
+        )
+    )
+    await desk.goals.ActivateObjective(
+        goals_pb2.ActivateObjectiveRequest(request_id=new_id(), objective_id=objective_id)
+    )
+    return key_result_id

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
 from os import urandom
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -20,9 +20,8 @@ from okr_eventstore.errors import CommandIdReusedError, ConflictError, EventReje
 from okr_eventstore.model import CommandContext, Done, NewEvent, Position, shard_of
 
 BATCH_COMMANDS = 200
-LINGER_SECONDS = 0.002
-LINGER_FROM_IN_FLIGHT = 8
-"""With fewer commands in flight than this nobody waits for company."""
+HALVED_FROM_IN_FLIGHT = 32
+"""With fewer commands in flight than this a batch takes all of them."""
 QUEUE_COMMANDS = 10_000
 """Beyond this many waiting commands new ones are refused at once, rather than answered too late."""
 RETRY_SECONDS = 4.0
@@ -33,13 +32,13 @@ ANSWER_SECONDS_AN_EVENT = 0.002
 another: a connection whose other end has gone without a word never says so."""
 RETRY_PAUSE_SECONDS = (0.02, 0.05, 0.1, 0.25, 0.5)
 
-_APPEND = "SELECT * FROM append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20)"
+_APPEND = "SELECT * FROM append_batch($1, $2, $3)"
 
 Clock = Callable[[], datetime]
 
 
-class _Encoded(NamedTuple):
-    """An event ready to be sent, with the id it keeps however often that happens."""
+class _NewEvent(NamedTuple):
+    """The type new_event of the database. Its id stays the same however often it is sent."""
 
     event_id: UUID
     type: str
@@ -48,17 +47,26 @@ class _Encoded(NamedTuple):
     data: str
 
 
-class _Pending(NamedTuple):
+class _NewCommand(NamedTuple):
+    """The type new_command of the database, field by field."""
+
+    shard: int
+    organization_id: UUID
     stream_id: str
     expected_version: int
-    events: tuple[_Encoded, ...]
-    context: CommandContext
+    command_id: UUID
+    fingerprint: bytes
     reply: bytes | None
-    answer: "asyncio.Future[Done]"
+    actor: str
+    causation_id: UUID | None
+    correlation_id: UUID
+    metadata: str | None
+    events: list[_NewEvent]
 
-    @property
-    def shard(self) -> int:
-        return shard_of(self.context.organization_id)
+
+class _Pending(NamedTuple):
+    command: _NewCommand
+    answer: "asyncio.Future[Done]"
 
 
 class Appender:
@@ -111,42 +119,73 @@ class Appender:
             raise StoreUnavailableError(f"the log of {self._service} is not running")
         if len(self._queue) >= QUEUE_COMMANDS:
             raise StoreUnavailableError(f"the log of {self._service} has {QUEUE_COMMANDS} commands waiting; try later")
-        encoded = tuple(self._encode(event) for event in events)
+        command = _NewCommand(
+            shard_of(context.organization_id),
+            context.organization_id,
+            stream_id,
+            expected_version,
+            context.command_id,
+            context.fingerprint,
+            reply,
+            context.actor,
+            context.causation_id,
+            context.correlation_id,
+            msgspec.json.encode(context.metadata).decode() if context.metadata else None,
+            [self._encode(event) for event in events],
+        )
         answer: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Pending(stream_id, expected_version, encoded, context, reply, answer))
+        self._queue.append(_Pending(command, answer))
         self._unanswered.add(answer)
-        answer.add_done_callback(self._unanswered.discard)
         self._arrived.set()
-        return await answer
+        try:
+            return await answer
+        finally:
+            self._unanswered.discard(answer)
 
-    def _encode(self, event: NewEvent) -> "_Encoded":
+    def _encode(self, event: NewEvent) -> _NewEvent:
         type_, schema_version, text = self._codec.encode(event.data)
-        return _Encoded(uuid7(), type_, schema_version, event.occurred_at, text)
+        return _NewEvent(uuid7(), type_, schema_version, event.occurred_at, text)
 
     async def _write_batches(self) -> None:
         while True:
             await self._arrived.wait()
-            in_flight = len(self._unanswered)
-            if in_flight > LINGER_FROM_IN_FLIGHT and len(self._queue) < min(in_flight, BATCH_COMMANDS):
-                await asyncio.sleep(LINGER_SECONDS)
-            batch = self._next_batch()
+            size = await self._gather()
+            batch = self._next_batch(size)
             if not self._queue:
                 self._arrived.clear()
             if batch:
                 await self._write(batch)
 
-    def _next_batch(self) -> list[_Pending]:
+    async def _gather(self) -> int:
+        """Wait for company as long as it comes, and answer how many commands to take.
+
+        Whoever is ready comes along: a turn of the event loop that brings nobody ends the wait, so
+        that a lonely command loses no time. Of many callers each batch takes half: while PostgreSQL
+        writes for one half, the other half hears its answers and asks anew.
+        """
+        waiting = 0
+        while waiting < len(self._queue) < BATCH_COMMANDS:
+            waiting = len(self._queue)
+            await asyncio.sleep(0)
+        in_flight = len(self._unanswered)
+        if in_flight < HALVED_FROM_IN_FLIGHT:
+            return BATCH_COMMANDS
+        return min(BATCH_COMMANDS, (in_flight + 1) // 2)
+
+    def _next_batch(self, size: int) -> list[_Pending]:
         """At most one command a stream and a command id: a second one must see the first one's outcome."""
         batch: list[_Pending] = []
-        streams: set[tuple[UUID, str]] = set()
-        commands: set[tuple[UUID, UUID]] = set()
+        # Ids as numbers: a UUID's own hash is computed in Python.
+        streams: set[tuple[int, str]] = set()
+        commands: set[tuple[int, int]] = set()
         held_back: list[_Pending] = []
-        while self._queue and len(batch) < BATCH_COMMANDS:
+        while self._queue and len(batch) < size:
             pending = self._queue.popleft()
             if pending.answer.done():
                 continue  # its caller has gone; nothing was written yet
-            organization = pending.context.organization_id
-            stream, command = (organization, pending.stream_id), (organization, pending.context.command_id)
+            asked = pending.command
+            organization = asked.organization_id.int
+            stream, command = (organization, asked.stream_id), (organization, asked.command_id.int)
             if stream in streams or command in commands:
                 held_back.append(pending)
                 continue
@@ -168,21 +207,23 @@ class Appender:
                 for pending in batch:
                     await self._write([pending])
             else:
-                _refuse(batch[0], EventRejectedError(f"{batch[0].stream_id}: PostgreSQL refused the data: {error}"))
+                _refuse(batch[0], EventRejectedError(f"{batch[0].command.stream_id}: PostgreSQL refused the data: {error}"))
         else:
             self.batches += 1
             self.commands += len(batch)
             self._settle(batch, rows)
 
     async def _send_until_known(self, batch: list[_Pending]) -> "list[asyncpg.Record]":
-        arguments = self._arguments(batch)
-        patience = ANSWER_SECONDS + ANSWER_SECONDS_AN_EVENT * sum(len(pending.events) for pending in batch)
+        commands = [pending.command for pending in batch]
+        shards = sorted({command.shard for command in commands})
+        now = self._clock() if self._clock else None
+        patience = ANSWER_SECONDS + ANSWER_SECONDS_AN_EVENT * sum(len(pending.command.events) for pending in batch)
         deadline = time.monotonic() + RETRY_SECONDS
         for attempt in count():
             try:
                 if self._connection is None:
                     self._connection = await self._database.connect()
-                return await self._connection.fetch(_APPEND, *arguments, timeout=patience)
+                return await self._connection.fetch(_APPEND, now, shards, commands, timeout=patience)
             except Exception as error:
                 if is_lost(error) or isinstance(error, StoreUnavailableError):
                     self._drop()
@@ -195,45 +236,21 @@ class Appender:
                 await asyncio.sleep(RETRY_PAUSE_SECONDS[min(attempt, len(RETRY_PAUSE_SECONDS) - 1)])
         raise AssertionError("unreachable")
 
-    def _arguments(self, batch: list[_Pending]) -> list[Any]:
-        contexts = [pending.context for pending in batch]
-        events = [
-            (ordinal, nth, *event)
-            for ordinal, pending in enumerate(batch, 1)
-            for nth, event in enumerate(pending.events, 1)
-        ]
-        columns = list(zip(*events, strict=True)) if events else [()] * 7
-        return [
-            self._clock() if self._clock else None,
-            [pending.shard for pending in batch],
-            [context.organization_id for context in contexts],
-            [pending.stream_id for pending in batch],
-            [pending.expected_version for pending in batch],
-            [context.command_id for context in contexts],
-            [context.fingerprint for context in contexts],
-            [pending.reply for pending in batch],
-            [len(pending.events) for pending in batch],
-            [context.actor for context in contexts],
-            [context.causation_id for context in contexts],
-            [context.correlation_id for context in contexts],
-            [_json(context.metadata) for context in contexts],
-            *columns,
-        ]
-
     def _settle(self, batch: list[_Pending], rows: "list[asyncpg.Record]") -> None:
         shards: set[int] = set()
-        for pending, (_, outcome, version, epoch, position, fingerprint, reply) in zip(batch, rows, strict=True):
+        for pending, (outcome, version, epoch, position, fingerprint, reply) in zip(batch, rows, strict=True):
+            command = pending.command
             if outcome == "ok":
-                if pending.events:
-                    shards.add(pending.shard)
-                done = Done(version, Position(self._service, pending.shard, epoch, position), False, pending.reply)
+                if command.events:
+                    shards.add(command.shard)
+                done = Done(version, Position(self._service, command.shard, epoch, position), False, command.reply)
                 _answer(pending, done)
             elif outcome == "conflict":
-                _refuse(pending, ConflictError(pending.stream_id, pending.expected_version, version))
-            elif fingerprint != pending.context.fingerprint:
-                _refuse(pending, CommandIdReusedError(pending.context.command_id))
+                _refuse(pending, ConflictError(command.stream_id, command.expected_version, version))
+            elif fingerprint != command.fingerprint:
+                _refuse(pending, CommandIdReusedError(command.command_id))
             else:
-                _answer(pending, Done(version, Position(self._service, pending.shard, epoch, position), True, reply))
+                _answer(pending, Done(version, Position(self._service, command.shard, epoch, position), True, reply))
         if shards:
             self._appended(shards)
 
@@ -254,10 +271,6 @@ def uuid7() -> UUID:
     """A time-ordered id (RFC 9562): neighbours in time are neighbours in an index."""
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(urandom(10), "big")
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
-
-
-def _json(metadata: dict[str, str]) -> str | None:
-    return msgspec.json.encode(metadata).decode() if metadata else None
 
 
 def _answer(pending: _Pending, done: Done) -> None:

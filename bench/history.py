@@ -154,10 +154,6 @@ async def _write(database: Database, codec: Codec, organization_id: UUID, facts:
                 records = []
         if records:
             await connection.copy_records_to_table("event", records=records, columns=_COLUMNS)
-        streams = [(shard, organization_id, stream_id, version) for stream_id, version in versions.items()]
-        await connection.copy_records_to_table(
-            "stream", records=streams, columns=("shard", "organization_id", "stream_id", "version")
-        )
         await connection.execute("UPDATE shard SET head = $2, last_at = $3 WHERE shard = $1", shard, position, last_at)
     finally:
         await connection.close()

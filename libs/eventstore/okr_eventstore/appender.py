@@ -207,7 +207,8 @@ class Appender:
                 for pending in batch:
                     await self._write([pending])
             else:
-                _refuse(batch[0], EventRejectedError(f"{batch[0].command.stream_id}: PostgreSQL refused the data: {error}"))
+                stream_id = batch[0].command.stream_id
+                _refuse(batch[0], EventRejectedError(f"{stream_id}: PostgreSQL refused the data: {error}"))
         else:
             self.batches += 1
             self.commands += len(batch)

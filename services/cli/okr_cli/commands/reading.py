@@ -64,7 +64,7 @@ async def show_board(client: Client, output: Output, request: GetBoardRequest) -
     then = words.minute(found.as_of)
     when = f", as known on {then}" if request.as_of else ""
     cycle = f"{found.cycle_name} ({found.cycle_starts_on} to {found.cycle_ends_on})" if found.cycle_id else "no cycle"
-    output.say(f"{found.organization_name}: {cycle}{when}", style="bold")
+    output.say(f"{found.organization_name or 'Not founded yet'}: {cycle}{when}", style="bold")
     if not found.objectives:
         output.say("No objectives here yet." if not request.as_of else "Nothing was known here then.")
         return

@@ -28,6 +28,7 @@ from okr_contracts.errors import DomainError
 from okr_contracts.registry import EVENTS
 from okr_contracts.sealed import SealedText, sealed_fields
 from okr_eventstore.database import Database
+from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import CommandContext, NewEvent
 from okr_eventstore.postgres_source import PostgresSource
@@ -163,6 +164,37 @@ async def test_more_authors_than_a_question_takes_are_asked_for_in_several() -> 
     seal = key_of(ACME, ANA).seal(ANA, "x", NOTE)
     await Vault(rack, Keyring()).open([(replace(seal, author_id=each), CHECK_IN, "note") for each in authors])
     assert sorted(map(len, rack.questions)) == [1, AUTHORS_PER_CALL]
+
+
+async def test_many_commands_of_one_person_at_once_ask_for_their_key_once() -> None:
+    rack = Slow()
+    vault = Vault(rack, Keyring())
+    writing = [asyncio.create_task(vault.seal(f"words {number}", CHECK_IN, "note")) for number in range(50)]
+    await rack.asked.wait()
+    writing[0].cancel()
+    rack.answer.set()
+    sealed = await asyncio.gather(*writing, return_exceptions=True)
+    assert isinstance(sealed[0], asyncio.CancelledError)
+    assert all(isinstance(each, SealedText) for each in sealed[1:])
+    assert rack.questions == [[ANA]]
+
+
+async def test_a_question_that_failed_is_asked_again() -> None:
+    class Away(KeyRack):
+        away = True
+
+        async def ask(self, person_ids: Sequence[UUID], *, make_own: bool) -> Found:
+            if self.away:
+                raise StoreUnavailableError("directory is away")
+            return await super().ask(person_ids, make_own=make_own)
+
+    rack = Away()
+    vault = Vault(rack, Keyring())
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            await vault.seal(WORDS, CHECK_IN, "note")
+    rack.away = False
+    assert await vault.seal(WORDS, CHECK_IN, "note") is not None
 
 
 async def test_a_key_is_asked_for_again_after_a_minute_and_not_before() -> None:

@@ -198,6 +198,7 @@ class Vault:
     def __init__(self, keys: Keys, keyring: Keyring) -> None:
         self._keys = keys
         self._keyring = keyring
+        self._asking: dict[tuple[UUID, UUID], asyncio.Task[Found]] = {}
 
     async def seal(self, text: str | None, subject_id: UUID, field: str) -> SealedText | None:
         """The caller's words about something; None where there are none. Raises DomainError for the erased."""
@@ -207,7 +208,7 @@ class Vault:
         author_id = who.person_id
         if author_id is None:
             raise DomainError("AUTHOR_MISSING", f"{who.actor} is no person, and only people write free text")
-        found = await self._found([author_id], make_own=True)
+        found = await self._own(who.organization_id, author_id)
         if author_id not in found:
             raise DomainError(
                 "AUTHOR_KEY_MISSING", f"the key of person {author_id} is damaged; restore it from a backup"
@@ -244,6 +245,23 @@ class Vault:
                 fault = str(error)
         log.error("the %s of %s in organization %s is unreadable: %s", field, subject_id, organization_id, fault)
         return UNREADABLE
+
+    async def _own(self, organization_id: UUID, author_id: UUID) -> Found:
+        """The caller's own key: asked for once, however many of their commands come together."""
+        found = self._keyring.find(organization_id, [author_id])
+        if found:
+            return found
+        place = (organization_id, author_id)
+        asking = self._asking.get(place)
+        if asking is None:
+            asking = self._asking[place] = asyncio.create_task(self._found([author_id], make_own=True))
+            asking.add_done_callback(lambda task: self._asked(place, task))
+        return await asyncio.shield(asking)  # a caller who goes away must not take the answer from the others
+
+    def _asked(self, place: tuple[UUID, UUID], task: asyncio.Task[Found]) -> None:
+        del self._asking[place]
+        if not task.cancelled():
+            task.exception()  # marks it as seen: those who waited may all have gone
 
     async def _found(self, person_ids: Iterable[UUID], *, make_own: bool) -> Found:
         """The keys at hand, and in one question those that are not."""

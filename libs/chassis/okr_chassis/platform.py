@@ -6,8 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -249,9 +249,14 @@ class Platform:
             self._say(f"rebuilding {running.service.name}.{projection.name}: its shape or its meaning changed")
             reader = await self._source(stack, projection.source)
             await rebuild(projection, running.host.database, reader, self._report(projection.name))
-        for subscription in subscriptions:
-            source = await self._source(stack, subscription.to)
-            running.runners.append(Runner(subscription, running.host.database, source, transient=may_answer_later))
+        await self._appoint(stack, running)
+
+    async def _appoint(self, stack: AsyncExitStack, running: Running) -> None:
+        """A runner for each subscription."""
+        running.runners = [
+            Runner(each, running.host.database, await self._source(stack, each.to), transient=may_answer_later)
+            for each in running.service.subscriptions
+        ]
         running.host.reader.feed(running.runners)
 
     async def _source(self, stack: AsyncExitStack, service: str) -> PostgresSource:
@@ -304,6 +309,24 @@ class Platform:
         if self._commands is None:
             raise RuntimeError("the platform has not started")
         return await self._commands.ExecuteBatch(batch, None)
+
+    @asynccontextmanager
+    async def consumers_resting(self) -> AsyncIterator[None]:
+        """While inside, commands are carried out and nobody hears of them; afterwards all is heard, in large batches.
+
+        For histories that are written at once: following each day costs several times what the day does.
+        Commands that read what others have been told must wait until afterwards.
+        """
+        if self._stack is None:
+            raise RuntimeError("the platform does not run")
+        await asyncio.gather(*(runner.close() for _, runner in self.runners))
+        try:
+            yield
+        finally:
+            for running in self.services.values():
+                await self._appoint(self._stack, running)
+            for name, runner in self.runners:
+                self._keep(runner.run(), f"{name} {runner.name}")
 
     # --- rest ------------------------------------------------------------------------------------
 

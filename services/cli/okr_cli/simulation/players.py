@@ -7,7 +7,7 @@ them, for ever, and a story that was interrupted goes on behind the last of them
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -45,8 +45,8 @@ IDLE_SECONDS = 600.0
 FIRST_PAUSE_SECONDS = 0.1
 LATER = frozenset({StatusCode.UNAVAILABLE, StatusCode.ABORTED, StatusCode.DEADLINE_EXCEEDED})
 """What the same request may be sent again after: nothing happened, or its request id tells what did."""
-QUIET_STEPS = frozenset({Step.CHECK_IN, Step.CHANGE})
-"""Nothing that follows on the same day has to have been heard of; after all others the platform comes to rest."""
+QUIET_STEPS = frozenset({Step.REORGANISE, Step.CHECK_IN, Step.CHANGE, Step.CLOSE_OBJECTIVES})
+"""What rests on nothing that a service must have heard from another one."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,19 @@ def _together(deed: Deed) -> tuple[int, Step]:
     return deed.day, deed.step
 
 
+class _Progress:
+    """Deeds done, of how many."""
+
+    def __init__(self, meter: Meter, total: int) -> None:
+        self._meter = meter
+        self._total = total
+        self._done = 0
+
+    def add(self, deeds: int) -> None:
+        self._done += deeds
+        self._meter.update(self._done, self._total)
+
+
 class StreamPlayer:
     """Through the services of a running platform, as any client would: each person has a stream of their own.
 
@@ -177,17 +190,12 @@ class StreamPlayer:
         self._issuer = issuer
 
     async def play(self, tasks: Sequence[Task], meter: Meter) -> None:
-        total, done = sum(len(task.left) for task in tasks), 0
+        progress = _Progress(meter, sum(len(task.left) for task in tasks))
         room = asyncio.Semaphore(ORGANIZATIONS_AT_ONCE)
-
-        def count(deeds: int) -> None:
-            nonlocal done
-            done += deeds
-            meter.update(done, total)
 
         async def tell_one(task: Task) -> None:
             async with room:
-                await self._tell(CommandsServiceStub(channel), task, count)
+                await self._tell(CommandsServiceStub(channel), task, progress)
 
         async with aio.insecure_channel(self._address, options=[("grpc.enable_http_proxy", 0)]) as channel:
             try:
@@ -195,7 +203,7 @@ class StreamPlayer:
             except RpcError as error:
                 raise failure(refusal_of(error)) from None
 
-    async def _tell(self, stub: CommandsServiceStub, task: Task, count: Callable[[int], None]) -> None:
+    async def _tell(self, stub: CommandsServiceStub, task: Task, progress: _Progress) -> None:
         async with AsyncExitStack() as stack:
             streams: dict[UUID, CommandStream] = {}
 
@@ -210,7 +218,7 @@ class StreamPlayer:
                         stream = CommandStream(stub, (("authorization", f"Bearer {token}"),))
                         streams[person] = await stack.enter_async_context(stream)
                 await _carry_out(attempt, deeds)
-                count(len(deeds))
+                progress.add(len(deeds))
 
 
 class DirectPlayer:
@@ -227,22 +235,32 @@ class DirectPlayer:
         whose = {deed.by: task.story.organization_id for task in tasks for deed in task.left}
         left = [(task.story.moment(deed), deed) for task in tasks for deed in task.left]
         left.sort(key=lambda each: each[0])  # stable: each organisation keeps its order
-        done = 0
+        progress = _Progress(meter, len(left))
+        if left:
+            self._clock.set(left[0][0])
+        for quiet, part in groupby(left, key=lambda each: each[1].step in QUIET_STEPS):
+            if quiet:
+                async with self._platform.consumers_resting():
+                    await self._tell(part, whose, progress)
+                await self._platform.wait_idle(IDLE_SECONDS)
+            else:
+                for _, moment in groupby(part, key=lambda each: each[0]):
+                    await self._tell(moment, whose, progress)
+                    await self._platform.wait_idle(IDLE_SECONDS)
 
+    async def _tell(
+        self, part: Iterable[tuple[datetime, Deed]], whose: Mapping[UUID, UUID], progress: "_Progress"
+    ) -> None:
         async def attempt(deeds: Sequence[Deed]) -> Sequence[Outcome]:
             return await self._attempt(deeds, whose)
 
-        for at, group in groupby(left, key=lambda each: each[0]):
-            self._clock.set(max(self._clock(), at) if done else at)
-            deeds = [deed for _, deed in group]
+        for at, moment in groupby(part, key=lambda each: each[0]):
+            self._clock.set(max(self._clock(), at))
+            deeds = [deed for _, deed in moment]
             for start in range(0, len(deeds), COMMANDS_AT_ONCE):
                 some = deeds[start : start + COMMANDS_AT_ONCE]
                 await _carry_out(attempt, some)
-                done += len(some)
-                meter.update(done, len(left))
-            if deeds[0].step not in QUIET_STEPS:
-                await self._platform.wait_idle(IDLE_SECONDS)
-        await self._platform.wait_idle(IDLE_SECONDS)
+                progress.add(len(some))
 
     async def _attempt(self, deeds: Sequence[Deed], whose: Mapping[UUID, UUID]) -> Sequence[Outcome]:
         """One batch for each person, all at once; the outcomes in the order of the deeds."""

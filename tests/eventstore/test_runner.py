@@ -339,6 +339,40 @@ async def test_a_runner_outlives_its_connection(garden: Garden, database: Databa
     assert not runner.halted
 
 
+async def test_nobody_is_told_of_rows_that_a_crash_of_the_server_may_have_undone(
+    garden: Garden, database: Database, postgres_dsn: str
+) -> None:
+    """A batch does not wait for the disk. Who wrote and asks for it by its position must not miss it after a crash."""
+    back = asyncio.Event()
+    connect = database.connect
+
+    async def held_up(**options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+        await back.wait()
+        return await connect(**options)
+
+    async with running(garden.runner()) as runner:
+        await garden.append("fern", watered(1))
+        await catch_up(runner, garden)
+        database.connect = held_up  # type: ignore[method-assign]  # keeps the runner away while we look
+        other = await asyncpg.connect(postgres_dsn, server_settings={"search_path": database.schema})
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
+            f"okr {database.schema}",
+        )
+        await other.execute("UPDATE checkpoint SET position = 0; DELETE FROM plant_g1; DELETE FROM plant_g1_history")
+        await other.execute("DELETE FROM watering_g1; DELETE FROM garden_g1")
+        await other.close()
+        while True:
+            try:
+                assert not await runner.caught_up(SHARD, 1, 0.01)
+                break
+            except StoreUnavailableError:
+                continue  # that was a connection of the pool, which ended too
+        back.set()
+        assert await runner.caught_up(SHARD, 1, 20)
+        assert await database.fetchval("SELECT waterings FROM plant") == 1
+
+
 async def test_shards_handed_over_begin_at_their_checkpoint(garden: Garden, database: Database) -> None:
     class Handed(PostgresSource):
         mine = frozenset[int]()

@@ -147,7 +147,7 @@ class Runner:
             pass
         finally:
             waiters.remove(waiter)
-        if shard in self.checkpoints:
+        if shard in self.checkpoints and self._is_connected():
             return self._position(shard) >= position
         return await self._stored_position(shard) >= position
 
@@ -338,8 +338,13 @@ class Runner:
         return self._applier
 
     def _position(self, shard: int) -> int:
+        """How far a shard is applied for sure: a crash of the server that took our connection may have undone
+        the last batches, so without the connection nothing is known."""
         checkpoint = self._applier.checkpoints.get(shard) if self._applier is not None else None
-        return checkpoint.position if checkpoint is not None else 0
+        return checkpoint.position if checkpoint is not None and self._is_connected() else 0
+
+    def _is_connected(self) -> bool:
+        return self._connection is not None and not self._connection.is_closed()
 
     async def _stored_position(self, shard: int) -> int:
         """How far a shard is that another process reads."""
@@ -372,7 +377,7 @@ class Runner:
                     arrived.set_result(None)
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        if self._connection is not None and not self._connection.is_closed():
+        if self._connection is not None and self._is_connected():
             return self._connection
         connection = self._connection = await self._database.connect(answer_seconds=self._database.answer_seconds)
         # The batch statement is long and always planned alike. A crash of the server may undo the last
@@ -382,7 +387,7 @@ class Runner:
 
     def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
         """The connection on which the checkpoints were read. With a new one they must be read again."""
-        if self._connection is None or self._connection.is_closed():
+        if self._connection is None or not self._is_connected():
             raise StoreUnavailableError("the connection to PostgreSQL was lost")
         return self._connection
 

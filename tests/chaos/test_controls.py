@@ -104,7 +104,7 @@ async def test_a_reader_that_tails_plain_inserts_loses_what_commits_late(databas
 
     rows = await database.fetch("SELECT id, says FROM plain ORDER BY id")
     stored = [Stored(0, row["id"], (GARDEN, "plain"), row["id"], GARDEN, row["says"]) for row in rows]
-    assert missed(seen, Held(stored, {0: 2}, {})) == ["shard 0: the reader was never handed positions 1"]
+    assert missed(seen, Held(stored, {0: 2})) == ["shard 0: the reader was never handed positions 1"]
 
 
 async def test_the_same_overlap_loses_nothing_in_the_log(database: Database) -> None:

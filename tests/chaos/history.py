@@ -161,9 +161,6 @@ async def read(dsn: str, schema: str, says: str) -> Held:
                 " FROM event ORDER BY shard, position"
             )
             heads = await connection.fetch("SELECT shard, head FROM shard WHERE head > 0")
-            versions = await connection.fetch(
-                "SELECT organization_id, stream_id, max(version) AS version FROM event GROUP BY 1, 2"
-            )
     finally:
         await connection.close()
     return Held(

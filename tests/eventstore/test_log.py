@@ -124,6 +124,24 @@ async def test_a_poisonous_event_fails_alone(log: EventLog) -> None:
     assert [event.position for event in await log.read_shard(shard_of(MINT))] == [1, 2]
 
 
+async def test_an_error_nobody_foresaw_is_told_to_its_caller_and_the_log_carries_on(database: Database) -> None:
+    moments = iter([None, NOON])
+
+    def clock() -> datetime:
+        moment = next(moments, NOON)
+        if moment is None:
+            raise LookupError("no clock at hand")
+        return moment
+
+    log = EventLog("shop", database, codec(), clock=clock)
+    await log.start()
+    with pytest.raises(EventRejectedError, match="no clock at hand"):
+        await log.append("counter-1", 0, added(1), context())
+
+    assert (await log.append("counter-1", 0, added(1), context())).version == 1
+    await log.close()
+
+
 async def test_the_same_stream_id_in_two_organisations_is_two_streams(log: EventLog) -> None:
     await log.append("counter-1", 0, added(1), context(organization_id=MINT))
     await log.append("counter-1", 0, added(2), context(organization_id=OTHER))

@@ -202,7 +202,7 @@ class Appender:
         except StoreUnavailableError as error:
             for pending in batch:
                 _refuse(pending, error)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TypeError, OverflowError) as error:
+        except Exception as error:  # whatever it is, the next batch must not wait for ever for a writer that is gone
             if len(batch) > 1:
                 for pending in batch:
                     await self._write([pending])

@@ -30,6 +30,7 @@ from okr_chassis.service import Host
 from okr_chassis.settings import Settings, SettingsError
 from okr_chassis.startup import PortInUseError, StartupError, UnsafeSettingError
 from okr_contracts.directory import UnitAdded
+from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Rows
 from tests.chassis.conftest import Client, Site, running
@@ -138,6 +139,24 @@ async def test_a_changed_projection_is_rebuilt_before_it_is_served(fresh_dsn: st
         client = site.client(organization_id=organization_id)
         assert await names(client) == {"SALES"}
         assert await names(client, await add(client, "Research")) == {"SALES", "RESEARCH"}
+
+
+async def test_a_fold_that_chokes_does_not_keep_the_platform_from_starting(fresh_dsn: str, tmp_path: Path) -> None:
+    """The rows of the release before stay readable, and operators can look at what went wrong."""
+    organizations = [uuid4() for _ in range(HALT_FLOOR + 1)]
+    async with running(fresh_dsn, tmp_path / "data") as site:
+        for organization_id in organizations:
+            client = site.client(organization_id=organization_id)
+            await found(client)
+            await names(client, await add(client, "Sales"))
+
+    def choke(rows: Rows, event: RecordedEvent) -> None:
+        raise ValueError("a fold with a fault")
+
+    broken = Module(projection=Projection("structure", "directory", (UnitRow,), choke, version=2))
+    async with running(fresh_dsn, tmp_path / "data", broken) as site:
+        for organization_id in organizations:
+            assert await names(site.client(organization_id=organization_id)) == {"Sales"}
 
 
 async def test_a_port_in_use_is_one_clear_line_and_nothing_stays_open(fresh_dsn: str, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Platform:
         async with AsyncExitStack() as stack:
             try:
                 await self._start(stack)
-            except (MigrationError, RebuildError) as error:
+            except MigrationError as error:
                 raise StartupError(str(error)) from error
             except (StoreUnavailableError, asyncpg.PostgresError, OSError) as error:
                 raise StartupError(f"PostgreSQL cannot be used: {error}; see DATABASE_URL") from error
@@ -248,7 +248,12 @@ class Platform:
         for projection in await ensure(running.host.database, projections):
             self._say(f"rebuilding {running.service.name}.{projection.name}: its shape or its meaning changed")
             reader = await self._source(stack, projection.source)
-            await rebuild(projection, running.host.database, reader, self._report(projection.name))
+            try:
+                await rebuild(projection, running.host.database, reader, self._report(projection.name))
+            except RebuildError as error:
+                # Better yesterday's rows than no platform: the consumer waits, and whoever mends the fold can look.
+                self._say(f"{error}; what is read from {projection.name} stays as it was until `okr rebuild` succeeds")
+                log.critical("%s could not be rebuilt and stays as it was: %s", projection.name, error)
         await self._appoint(stack, running)
 
     async def _appoint(self, stack: AsyncExitStack, running: Running) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
+from grpc import aio
 
 from okr.checkins.v1.checkins_pb2 import (
     CheckIn,
@@ -13,7 +14,7 @@ from okr.checkins.v1.checkins_pb2 import (
 )
 from okr.insights.v1.insights_pb2 import BoardKeyResult, GetKeyResultHistoryRequest
 from okr_cli import entries, lookups, moments, views, words
-from okr_cli.client import Client
+from okr_cli.client import Client, Request, Response
 from okr_cli.command import command
 from okr_cli.commands.reading import KeyResult
 from okr_cli.failures import CommandError, RefusedError, SetupError, TryAgainError
@@ -36,6 +37,17 @@ Note = Annotated[
 ]
 
 
+RequestId = Annotated[
+    str | None,
+    typer.Option(
+        "--request-id",
+        metavar="ID",
+        help="Of an earlier try whose outcome is unknown; it is then done once.",
+        show_default=False,
+    ),
+]
+
+
 def declare(app: typer.Typer) -> None:
     command(app, "check-in", NEGATIVE_VALUES)(check_in)
     command(app, "correct", NEGATIVE_VALUES)(correct)
@@ -53,10 +65,13 @@ async def check_in(
             "--on", metavar="DATE", help="When it was so: 2026-03-31, yesterday, '3 days ago'.", show_default=False
         ),
     ] = None,
+    request_id: RequestId = None,
 ) -> None:
     """Record the value of a key result."""
+    request_id = request_id or str(uuid4())
     request = RecordCheckInRequest(
-        check_in_id=str(uuid4()),
+        request_id=request_id,
+        check_in_id=request_id,
         value=entries.value(value),
         confidence=entries.confidence(confidence) if confidence else "",
         note=note,
@@ -67,7 +82,7 @@ async def check_in(
         request.occurred_at = "" if when == now else words.rfc3339(when)
     async with session.client() as client:
         request.key_result_id = await lookups.key_result(client, key_result)
-        answer = await client.tell(client.check_ins.RecordCheckIn, request)
+        answer = await _once(client, client.check_ins.RecordCheckIn, request)
         position = answer.receipt.position
         standing = await _standing(client, request.key_result_id, position)
         done = {"check_in_id": request.check_in_id, "key_result_id": request.key_result_id, "position": position}
@@ -89,6 +104,7 @@ async def correct(
         str | None,
         typer.Option("--check-in", metavar="ID", help="Which one, as `okr history` shows. The latest when left out."),
     ] = None,
+    request_id: RequestId = None,
 ) -> None:
     """Put a check-in right. The first one stays in history."""
     if not reason.strip():
@@ -96,6 +112,7 @@ async def correct(
     if value is None and confidence is None and not note:
         raise SetupError("nothing to put right: give a VALUE, --confidence or --note", reason="NOTHING_TO_CORRECT")
     request = CorrectCheckInRequest(
+        request_id=request_id or str(uuid4()),
         value=entries.value(value) if value is not None else "",
         confidence=entries.confidence(confidence) if confidence else "",
         note=note,
@@ -104,11 +121,22 @@ async def correct(
     async with session.client() as client:
         request.key_result_id = await lookups.key_result(client, key_result)
         request.check_in_id = await _check_in_meant(client, request.key_result_id, check_in)
-        answer = await client.tell(client.check_ins.CorrectCheckIn, request)
+        answer = await _once(client, client.check_ins.CorrectCheckIn, request)
         position = answer.receipt.position
         standing = await _standing(client, request.key_result_id, position)
         done = {"check_in_id": request.check_in_id, "key_result_id": request.key_result_id, "position": position}
         await _tell(session, client, "Corrected.", done, standing)
+
+
+async def _once(client: Client, method: "aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
+    """The answer to a command. Without one nobody knows whether it was done, and the next try must be the same."""
+    try:
+        return await client.tell(method, request)
+    except TryAgainError as error:
+        request_id = getattr(request, "request_id")  # noqa: B009 - every mutation has the field, no common type says so
+        raise TryAgainError(
+            f"{error.message} with --request-id {request_id}, for it may have been done", reason=error.reason
+        ) from None
 
 
 async def _check_in_meant(client: Client, key_result_id: str, said: str | None) -> str:

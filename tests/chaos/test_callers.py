@@ -47,3 +47,28 @@ async def test_a_silent_connection_costs_callers_their_deadline_and_is_then_repl
                         continue
             assert again.receipt == first.receipt
             await channel.close()
+
+
+async def test_callers_get_through_within_seconds_of_an_outage_however_often_they_were_turned_away(
+    fresh_dsn: str, tmp_path: Path
+) -> None:
+    """Left to itself a channel doubles its pauses up to two minutes."""
+    async with running(fresh_dsn, tmp_path / "data") as site:
+        host, _, port = site.platform.address.rpartition(":")
+        async with Proxy(host, int(port)) as proxy:
+            token = site.client().token
+            channel = connect(f"{host}:{proxy.port}", lambda: token, deadline_seconds=DEADLINE_SECONDS)
+            stub = DirectoryServiceStub(channel)
+            request = directory_pb2.FoundOrganizationRequest(request_id=str(uuid4()), name="Mint")
+            turned_away = 8
+            proxy.refuse(turned_away)
+
+            async with asyncio.timeout(BACK_SECONDS):
+                while True:
+                    try:
+                        await stub.FoundOrganization(request)
+                        break
+                    except aio.AioRpcError:
+                        continue
+            assert proxy.connections > turned_away
+            await channel.close()

@@ -38,6 +38,10 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     # A connection whose other end has gone without a word reports no error; while calls wait, somebody must ask.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # Left alone, a channel waits up to two minutes after an outage before it tries again, and 20 s for one attempt.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),  # a ping that is on its way already is waited for this long, 60 s else
 )
 

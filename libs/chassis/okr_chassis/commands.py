@@ -13,6 +13,7 @@ from msgspec import Struct
 from okr_chassis.auth import SERVICE_PREFIX, caller
 from okr_chassis.correlation import correlation_id
 from okr_chassis.errors import EtagMismatchError
+from okr_chassis.fields import uuid_in
 from okr_chassis.rpc import expected_version, id_of
 from okr_eventstore.decider import Decider
 from okr_eventstore.errors import ConflictError
@@ -63,7 +64,7 @@ class Execute:
         expected = expected_version(getattr(request, "etag", ""))
         context = CommandContext(
             organization_id=who.organization_id,
-            command_id=id_of(request, "request_id"),
+            command_id=_command_id(request),
             fingerprint=fingerprint(request, who.actor),
             actor=who.actor,
             correlation_id=correlation_id(),
@@ -145,6 +146,11 @@ class Execute:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # marks it as seen: its caller may have gone, and the refusal with it
+
+
+def _command_id(request: Any) -> UUID:
+    """The handler has looked at the whole request before; only where it has not is there more to find."""
+    return uuid_in(request.request_id) or id_of(request, "request_id")
 
 
 def fingerprint(request: Message, actor: str) -> bytes:

@@ -191,7 +191,7 @@ class _Lanes:
         self._done = done
         self._correlate = correlate
         self._queues: dict[Lane, deque[_Work]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
 
     def add(self, command: pb.Command, outcome: pb.Outcome) -> None:
         """Begin a command, or put it behind those of its aggregate. What cannot be read is refused at once."""
@@ -208,26 +208,28 @@ class _Lanes:
             queue.append(work)
             return
         self._queues[lane] = queue = deque((work,))
-        task = asyncio.create_task(self._carry_out(lane, queue))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self._service.keep(task)
+        self._service.keep(asyncio.create_task(self._carry_out(lane, queue)))
 
     async def all_done(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._queues:
+            self._empty.clear()
+            await self._empty.wait()
 
     async def _carry_out(self, lane: Lane, queue: deque[_Work]) -> None:
         carry_to_the_end()
-        while queue:
-            work = queue.popleft()
-            if self._correlate:
-                with correlated(uuid4()):
+        try:
+            while queue:
+                work = queue.popleft()
+                if self._correlate:
+                    with correlated(uuid4()):
+                        await _execute(work)
+                else:
                     await _execute(work)
-            else:
-                await _execute(work)
-            self._done(work.outcome)
-        del self._queues[lane]
+                self._done(work.outcome)
+        finally:
+            del self._queues[lane]
+            if not self._queues:
+                self._empty.set()
 
 
 async def _execute(work: _Work) -> None:

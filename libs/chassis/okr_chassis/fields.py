@@ -26,6 +26,8 @@ NUMBER_PLACES = 10
 """A number is below 10^20 and has at most 20 digits, 10 of them after the point: numeric(38, 10) holds all."""
 
 KEPT_IDS = 8192
+KEPT_NUMBERS = 8192
+"""How many texts are remembered with what they mean."""
 
 EARLIEST_YEAR = 1900
 LATEST_YEAR = 2199
@@ -37,6 +39,8 @@ _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+_ID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 
 _required = PydanticCustomError("required", "is required")
 
@@ -81,13 +85,7 @@ def _text(value: Any, max_length: int, required: bool) -> str:
 def uuid_in(value: str) -> UUID | None:
     """The UUID a text is, in its usual form alone; the other spellings Python knows would let one id have several
     texts. One call reads the same id several times over, hence the memory."""
-    if len(value) != 36:
-        return None
-    try:
-        found = UUID(value)
-    except ValueError:
-        return None
-    return found if str(found) == value.lower() else None
+    return UUID(value) if _ID.fullmatch(value) else None
 
 
 def _id(value: Any) -> UUID:
@@ -102,6 +100,16 @@ def _id(value: Any) -> UUID:
 
 
 def _number(value: Any) -> Decimal:
+    return _number_in(value) if isinstance(value, str) else _checked_number(value)
+
+
+@lru_cache(maxsize=KEPT_NUMBERS)
+def _number_in(value: str) -> Decimal:
+    """Many people say the same few numbers, confidences above all. What is refused is not remembered."""
+    return _checked_number(value)
+
+
+def _checked_number(value: Any) -> Decimal:
     if isinstance(value, str):
         if not value.strip():
             raise _required

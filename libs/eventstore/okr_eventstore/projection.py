@@ -6,7 +6,7 @@ memory and writes one statement for the whole batch. The same fold rebuilds from
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -40,7 +40,7 @@ class Row(Struct, frozen=True):
 RowT = TypeVar("RowT", bound=Row)
 
 
-class Rows:
+class Rows(Protocol):
     """The rows a fold may see and change: those of the event's own organisation.
 
     A fold is run as often as the engine likes and must answer the same each time, so it keeps
@@ -49,15 +49,12 @@ class Rows:
 
     def get(self, kind: type[RowT], *key: Any) -> RowT:
         """The row with this key; a new one with its defaults where there is none yet."""
-        raise NotImplementedError
 
     def find(self, kind: type[RowT], *key: Any) -> RowT | None:
         """The row with this key, or None."""
-        raise NotImplementedError
 
     def put(self, row: Row) -> None:
         """The row is so from this event on."""
-        raise NotImplementedError
 
 
 Fold = Callable[[Rows, RecordedEvent], None]

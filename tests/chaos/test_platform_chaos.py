@@ -15,6 +15,7 @@ from pathlib import Path
 from uuid import UUID
 
 import asyncpg
+import pytest
 from grpc import StatusCode, aio
 
 from okr.checkins.v1 import checkins_pb2
@@ -26,6 +27,7 @@ from tests.chaos.run import Beat, Run
 from tests.support.embedded import PATIENCE_SECONDS, Installation, installation
 from tests.support.proxy import Proxy
 
+pytestmark = pytest.mark.timeout(0)  # as long as asked; each step has a patience of its own
 SECONDS = 20.0
 """The share within the ordinary tests."""
 BARE = ("--no-samples",)

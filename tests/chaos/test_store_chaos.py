@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import pytest
+
 from okr_chassis.postgres import EmbeddedPostgres
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
@@ -27,6 +29,7 @@ from tests.chaos.writers import SAYS, Writers
 from tests.eventstore.garden import GARDEN, MEADOW, ORCHARD, codec, plants, running
 from tests.support.proxy import Proxy
 
+pytestmark = pytest.mark.timeout(0)  # as long as asked; each step has a patience of its own
 SECONDS = 20.0
 """The share within the ordinary tests."""
 ANSWER_SECONDS = 3.0

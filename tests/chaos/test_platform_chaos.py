@@ -28,7 +28,7 @@ from tests.support.embedded import PATIENCE_SECONDS, Installation, installation
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.timeout(0)  # as long as asked; each step has a patience of its own
-SECONDS = 20.0
+SECONDS = 25.0
 """The share within the ordinary tests."""
 BARE = ("--no-samples",)
 SHEET = Path(__file__).parents[2] / "examples" / "bakery" / "okrs.csv"

@@ -19,7 +19,7 @@ from tests.conftest import drop_schema
 from tests.support.shop import MINT, Added, added, codec, context
 
 STREAMS = ("counter-1", "counter-2", "counter-3")
-EXAMPLES = 10
+EXAMPLES = 25
 STEPS = 25
 
 Answer = TypeVar("Answer")

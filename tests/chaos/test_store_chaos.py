@@ -30,7 +30,7 @@ from tests.eventstore.garden import GARDEN, MEADOW, ORCHARD, codec, plants, runn
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.timeout(0)  # as long as asked; each step has a patience of its own
-SECONDS = 20.0
+SECONDS = 25.0
 """The share within the ordinary tests."""
 ANSWER_SECONDS = 3.0
 """Less than usual, so that a half-open connection of a consumer costs the run little."""

@@ -14,6 +14,7 @@ import uvloop
 from grpc import aio
 
 import okr_checkins.__main__ as checkins
+from okr_chassis.memory import settle_memory
 from okr_chassis.platform import Platform
 from okr_chassis.service import Host, Service
 from okr_chassis.settings import Settings
@@ -59,4 +60,5 @@ async def serve(data_dir: Path) -> None:
 
 
 if __name__ == "__main__":
+    settle_memory()
     uvloop.run(serve(Path(sys.argv[1])))

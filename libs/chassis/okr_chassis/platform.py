@@ -27,6 +27,7 @@ from okr_chassis.commands_api import CommandsService
 from okr_chassis.data_directory import claim, keep_secret
 from okr_chassis.issuer import DevelopmentIssuer, InternalIssuer
 from okr_chassis.log_api import EventLogService
+from okr_chassis.memory import settle_memory
 from okr_chassis.operations_api import OperationsService
 from okr_chassis.pages import Pages
 from okr_chassis.peers import Peers, may_answer_later
@@ -391,6 +392,7 @@ def run(name: str, build: Build, migrations: Path | None = None) -> None:
     try:
         settings = Settings.load()
         logs.configure(settings.log_level)
+        settle_memory()
         uvloop.run(_serve(settings, _Part(name, migrations, build)))
     except StartupError as error:
         sys.exit(f"{name}: {error}")

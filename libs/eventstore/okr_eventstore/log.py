@@ -138,9 +138,8 @@ class EventLog:
     ) -> list[RecordedEvent]:
         """The next events of a shard in position order; of one organisation only, where it is named."""
         if organization_id is None:
-            rows = await self.database.fetch(_SHARD, shard, after, limit)
-        else:
-            rows = await self.database.fetch(_SHARD_OF_ORGANIZATION, shard, after, limit, organization_id)
+            return await read_page(self.database, self.codec, shard, after, limit)
+        rows = await self.database.fetch(_SHARD_OF_ORGANIZATION, shard, after, limit, organization_id)
         return decode_rows(self.codec, shard, rows)
 
     async def heads(self) -> dict[int, Head]:
@@ -194,6 +193,11 @@ class EventLog:
 
 def channel_of(schema: str) -> str:
     return f"okr_events_{schema}"
+
+
+async def read_page(database: Database, codec: Codec, shard: int, after: int, limit: int) -> list[RecordedEvent]:
+    """The next events of a shard in position order."""
+    return decode_rows(codec, shard, await database.fetch(_SHARD, shard, after, limit))
 
 
 async def read_heads(database: Database) -> dict[int, Head]:

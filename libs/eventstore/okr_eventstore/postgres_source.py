@@ -10,7 +10,7 @@ import asyncpg
 from okr_eventstore.codec import Codec
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
-from okr_eventstore.log import EventLog, channel_of, decode_rows, read_heads
+from okr_eventstore.log import EventLog, channel_of, decode_rows, read_heads, read_page
 from okr_eventstore.model import SHARDS, Head, RecordedEvent, ShardBatch
 
 POLL_SECONDS = 0.25
@@ -98,8 +98,7 @@ class PostgresSource:
         return {shard: head for shard, head in (await read_heads(self._database)).items() if shard in self._shards}
 
     async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
-        rows = await self._database.fetch(_FETCH, [shard], [after], up_to - after)
-        return self._decode(shard, rows)
+        return await read_page(self._database, self._codec, shard, after, up_to - after)
 
     async def _fetch_grown(self) -> list[ShardBatch]:
         # Round and round: with always the lowest first, many busy shards would keep the highest waiting for ever.

@@ -20,6 +20,7 @@ import okr_notifications.__main__ as notifications
 from okr.directory.v1.directory_pb2 import GetOrganizationRequest
 from okr.insights.v1.insights_pb2 import GetBoardRequest
 from okr_chassis.clock import ManualClock
+from okr_chassis.memory import settle_memory
 from okr_chassis.platform import Platform
 from okr_chassis.postgres import EmbeddedPostgres
 from okr_chassis.service import ServiceModule
@@ -72,6 +73,7 @@ async def _serve(
         output.say(f"· {step}", style="dim")
 
     _require_free_port(settings)
+    settle_memory()
     async with AsyncExitStack() as stack:
         if settings.database_url is None:
             postgres = await stack.enter_async_context(EmbeddedPostgres(settings.data_dir, starting=say))

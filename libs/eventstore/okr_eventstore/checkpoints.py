@@ -263,11 +263,14 @@ def _write_sql(table: Table, number: int, alias: str, array: Any) -> list[str]:
 
 
 def _load_sql(table: Table, number: int) -> str:
+    """LIMIT makes it a descent into the key's index for each key. As a join it would be planned while the table is
+    empty, and read the table from end to end for as long as the connection lives."""
     types = {column.name: column.sql_type for column in table.columns}
     keys = ", ".join(f"${index}::{types[name]}[]" for index, name in enumerate(table.key, start=1))
-    columns = ", ".join(f"t.{quoted(column.name)}" for column in table.columns)
+    same_key = " AND ".join(f"t.{quoted(name)} = k.{quoted(name)}" for name in table.key)
+    columns = ", ".join(f"found.{quoted(column.name)}" for column in table.columns)
     return f"""SELECT {columns} FROM unnest({keys}) AS k({names(table.key)})
-                 JOIN {quoted(table.live(number))} t USING ({names(table.key)})"""
+                CROSS JOIN LATERAL (SELECT t.* FROM {quoted(table.live(number))} t WHERE {same_key} LIMIT 1) AS found"""
 
 
 def _versions(table: Table, rows: FoldedRows | None) -> list[tuple[Any, ...]]:

@@ -171,7 +171,7 @@ async def test_a_batch_of_many_shards_and_tables_is_one_statement(garden: Garden
 
     assert runner.counters.batches == 1
     assert sum(statement.startswith("WITH moving") for statement in statements) == 1
-    assert sum(statement.startswith("SELECT t.") for statement in statements) == 2, "plant and garden, no more"
+    assert sum(statement.startswith("SELECT found.") for statement in statements) == 2, "plant and garden, no more"
 
 
 async def test_a_type_nobody_knows_is_passed_by_and_counted(garden: Garden, database: Database) -> None:

@@ -1,5 +1,6 @@
 """The benchmarks run, whatever they say: each group of figures once, with next to nothing to do."""
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,10 @@ async def test_a_group_of_figures_is_measured_and_kept(
     kept = msgspec.json.decode(results.read_bytes())
     assert [list(each) for each in kept] == [FIELDS] * len(figures)
     assert msgspec.convert(kept, list[Figure]) == figures
-    assert all(figure.ours > 0 and figure.other > 0 and figure.ratio > 0 for figure in figures)
+    # On a busy machine a round this short may see no operation end; what it must not do is make up a number.
+    numbers = [number for figure in figures for number in (figure.ours, figure.other, figure.ratio)]
+    assert all(number >= 0 and math.isfinite(number) for number in numbers)
+    assert any(number > 0 for number in numbers)
 
 
 def test_a_figure_is_the_median_of_the_rounds_ratios() -> None:

@@ -155,16 +155,6 @@ def test_opening_late_in_the_cycle_is_not_judged_before_anybody_could_check_in()
         assert "fell_behind" not in dict(kinds(ears.hear(fact, on=60)))
 
 
-def test_what_is_late_from_its_first_day_on_has_not_fallen_behind() -> None:
-    """A spreadsheet brought in at half time must not flood the inboxes of everybody in it."""
-    ears = Ears()
-    for fact in (defined(), assigned(), opened(), recorded("10", on=60)):
-        ears.hear(fact, on=60)
-    assert ears.look(on=61) == []
-    ears.hear(recorded("62", on=62), on=62)
-    assert kinds(ears.hear(recorded("63", on=80), on=80)) == [("fell_behind", ANA)]
-
-
 def test_the_sweep_passes_by_what_is_a_draft_unknown_or_nobodys() -> None:
     assert Ears().look(on=50) == []
     draft = Ears()

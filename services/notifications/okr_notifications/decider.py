@@ -63,9 +63,6 @@ def _hear(state: Watch, command: Hear) -> list[NotificationsEvent]:
         return []
     at = _not_before(before, command.at)
     after = replace(after, heard={**before.heard, command.service: command.position}, known_at=at)
-    if isinstance(command.fact, KeyResultOpened) and after.promise is not None:
-        # What is late from its first day on, because its cycle has long begun, does not fall behind.
-        after = replace(after, behind=_pace(after.promise, None, command.at).behind)
     told: list[NotificationsEvent] = []
     if isinstance(command.fact, ChampionAssigned) and after.accountable_id is not None:
         told.append(_accountable(command.fact, command.event_id))

@@ -153,9 +153,13 @@ class Rounds:
         self, name: str, ours: str, other: str, goal: str, *, read: Read = lambda s: s.rate, unit: str = "1/s",
         other_name: str = "", read_other: Read | None = None,
     ) -> Figure:  # fmt: skip
-        """The figure of one case against another (or against another value of it)."""
+        """The figure of one case against another (or against another value of it).
+
+        A round in which the other side got nothing done says nothing; without any that does, neither does the ratio.
+        """
         against = read_other or read
-        ratio = median(read(each.samples[ours]) / against(each.samples[other]) for each in self.kept)
+        telling = [each.samples for each in self.kept if against(each.samples[other])]
+        ratio = median(read(each[ours]) / against(each[other]) for each in telling) if telling else 0.0
         figure = Figure(
             name=name,
             unit=unit,

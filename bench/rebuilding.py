@@ -18,7 +18,7 @@ from okr_checkins import read_model as checkins
 from okr_eventstore.database import Database
 from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.projection import Projection
-from okr_eventstore.rebuild import rebuild
+from okr_eventstore.rebuild import Rebuilt, rebuild
 from okr_eventstore.tables import ensure
 from okr_goals import replica as goals
 from okr_insights import read_model as insights
@@ -82,16 +82,17 @@ async def _rebuilding(
     versions, events = count(projection.version + 1), sum(town.events for town in of)
 
     async def run() -> Work:
-        await _rebuild(replace(projection, version=next(versions)), database, log, of)
+        rebuilt = await _rebuild(replace(projection, version=next(versions)), database, log, of)
+        assert rebuilt.events == events, f"{rebuilt.events} of {events} were read"
         return Work(events)
 
     return run
 
 
-async def _rebuild(projection: Projection, database: Database, log: Database, of: Sequence[Town]) -> None:
+async def _rebuild(projection: Projection, database: Database, log: Database, of: Sequence[Town]) -> Rebuilt:
     shards = [town.shard for town in of]
     source = PostgresSource(projection.source, log, codec_of(projection.source), shards=shards)
-    await rebuild(projection, database, source)
+    return await rebuild(projection, database, source)
 
 
 async def _group_by(log: Database, name: str, of: Sequence[Town]) -> Callable[[], Awaitable[Work]]:

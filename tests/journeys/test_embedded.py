@@ -90,6 +90,15 @@ async def test_a_check_in_and_its_correction_come_back_in_history(home: Installa
     ]
 
 
+async def test_a_check_in_whose_outcome_was_unknown_is_sent_again_and_recorded_once(home: Installation) -> None:
+    again = ("check-in", "referral sign-ups", "125", "--as", "leila", "--request-id", str(uuid4()), "--json")
+    first, second = await home.okr(*again), await home.okr(*again)
+
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert second.json["position"] == first.json["position"]
+    assert (await check_ins_in_the_log(home))[first.json["check_in_id"]] == 1
+
+
 async def test_rebuild_and_verify_are_equal(home: Installation) -> None:
     rebuilt = await home.okr("rebuild", "insights", "--json")
     verified = await home.okr("verify", "--json")

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from copy import copy
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -30,7 +30,15 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 PAGE_SIZE = 500
 
-Request = TypeVar("Request", bound=Message)
+
+class Mutation(Protocol):
+    """What every request that changes something has."""
+
+    request_id: str
+
+
+Request = TypeVar("Request")
+Change = TypeVar("Change", bound=Mutation)
 Response = TypeVar("Response", bound=Message)
 
 
@@ -103,10 +111,9 @@ class Client:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    async def tell(self, method: "aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
+    async def tell(self, method: "aio.UnaryUnaryMultiCallable[Change, Response]", request: Change) -> Response:
         """The answer to a command. Its request id is made here, unless the caller derived one."""
-        if not getattr(request, "request_id"):  # noqa: B009 - every mutation has the field, no common type says so
-            setattr(request, "request_id", str(uuid4()))  # noqa: B010 - likewise
+        request.request_id = request.request_id or str(uuid4())
         return await self.ask(method, request)
 
     async def pages(

@@ -14,7 +14,7 @@ from okr.checkins.v1.checkins_pb2 import (
 )
 from okr.insights.v1.insights_pb2 import BoardKeyResult, GetKeyResultHistoryRequest
 from okr_cli import entries, lookups, moments, views, words
-from okr_cli.client import Client, Request, Response
+from okr_cli.client import Change, Client, Response
 from okr_cli.command import command
 from okr_cli.commands.reading import KeyResult
 from okr_cli.failures import CommandError, RefusedError, SetupError, TryAgainError
@@ -128,14 +128,13 @@ async def correct(
         await _tell(session, client, "Corrected.", done, standing)
 
 
-async def _once(client: Client, method: "aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
+async def _once(client: Client, method: "aio.UnaryUnaryMultiCallable[Change, Response]", request: Change) -> Response:
     """The answer to a command. Without one nobody knows whether it was done, and the next try must be the same."""
     try:
         return await client.tell(method, request)
     except TryAgainError as error:
-        request_id = getattr(request, "request_id")  # noqa: B009 - every mutation has the field, no common type says so
         raise TryAgainError(
-            f"{error.message} with --request-id {request_id}, for it may have been done", reason=error.reason
+            f"{error.message} with --request-id {request.request_id}, for it may have been done", reason=error.reason
         ) from None
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from okr_chassis.startup import StartupError
 
@@ -19,6 +19,21 @@ def _absent_when_empty(value: Any) -> Any:
 
 Optional = BeforeValidator(_absent_when_empty)
 """Compose files set variables to nothing when they mean none."""
+
+
+def _servers(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    servers = tuple(server for each in value.split(",") if (server := each.strip()))
+    for server in servers:
+        host, colon, port = server.rpartition(":")
+        if not (host and colon and port.isdigit()):
+            raise ValueError(f"expected host:port, separated by commas; found {server!r}")
+    return servers
+
+
+Servers = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_servers)]
+"""`host:port` of one or more, separated by commas."""
 
 
 class Settings(BaseSettings):
@@ -41,6 +56,15 @@ class Settings(BaseSettings):
     database_url: Annotated[str | None, Optional] = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
+
+    kafka: Servers = ()
+    """Where to find Kafka. None: services hear of each other from their logs in PostgreSQL."""
+    kafka_partitions: int = Field(default=8, ge=1, le=256)
+    """Of every topic, for ever: it decides in which partition a shard lies."""
+    kafka_replication: int = Field(default=1, ge=1, le=32767)
+    """How many brokers keep each partition; three where there are three."""
+    kafka_prefix: str = Field(default="okr", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    """What our topics' names begin with, so that installations can share a cluster."""
 
     issuer: Annotated[str | None, Optional] = None
     """Whose tokens people bring; without one the development issuer's."""

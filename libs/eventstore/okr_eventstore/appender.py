@@ -32,6 +32,10 @@ ANSWER_SECONDS_AN_EVENT = 0.002
 another: a connection whose other end has gone without a word never says so."""
 RETRY_PAUSE_SECONDS = (0.02, 0.05, 0.1, 0.25, 0.5)
 
+OUTCOMES = ("ok", "duplicate", "conflict", "reused_id", "rejected", "unavailable")
+"""How a command may end: recorded; answered as before; somebody was faster; its id was another command's; its data were
+refused; PostgreSQL was away, so that nobody knows."""
+
 _APPEND = "SELECT * FROM append_batch($1, $2, $3)"
 
 Clock = Callable[[], datetime]
@@ -89,8 +93,19 @@ class Appender:
         self._unanswered: set[asyncio.Future[Done]] = set()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._task: asyncio.Task[None] | None = None
-        self.batches = 0
-        self.commands = 0
+        self.outcomes = dict.fromkeys(OUTCOMES, 0)
+        """What became of commands since the start. Plain numbers: whoever wants to know comes and reads them."""
+        self.batch_sizes = [0] * (BATCH_COMMANDS + 1)
+        """How many batches held so many commands; the index is the size."""
+
+    @property
+    def is_running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @property
+    def waiting_commands(self) -> int:
+        """How many commands have no answer yet."""
+        return len(self._unanswered)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._write_batches(), name=f"append {self._service}")
@@ -115,7 +130,7 @@ class Appender:
         context: CommandContext,
         reply: bytes | None = None,
     ) -> Done:
-        if self._task is None or self._task.done():
+        if not self.is_running:
             raise StoreUnavailableError(f"the log of {self._service} is not running")
         if len(self._queue) >= QUEUE_COMMANDS:
             raise StoreUnavailableError(f"the log of {self._service} has {QUEUE_COMMANDS} commands waiting; try later")
@@ -200,6 +215,7 @@ class Appender:
         try:
             rows = await self._send_until_known(batch)
         except StoreUnavailableError as error:
+            self.outcomes["unavailable"] += len(batch)
             for pending in batch:
                 _refuse(pending, error)
         except Exception as error:  # whatever it is, the next batch must not wait for ever for a writer that is gone
@@ -208,10 +224,10 @@ class Appender:
                     await self._write([pending])
             else:
                 stream_id = batch[0].command.stream_id
+                self.outcomes["rejected"] += 1
                 _refuse(batch[0], EventRejectedError(f"{stream_id}: PostgreSQL refused the data: {error}"))
         else:
-            self.batches += 1
-            self.commands += len(batch)
+            self.batch_sizes[len(batch)] += 1
             self._settle(batch, rows)
 
     async def _send_until_known(self, batch: list[_Pending]) -> "list[asyncpg.Record]":
@@ -239,19 +255,25 @@ class Appender:
 
     def _settle(self, batch: list[_Pending], rows: "list[asyncpg.Record]") -> None:
         shards: set[int] = set()
+        recorded = 0
         for pending, (outcome, version, epoch, position, fingerprint, reply) in zip(batch, rows, strict=True):
             command = pending.command
             if outcome == "ok":
+                recorded += 1
                 if command.events:
                     shards.add(command.shard)
                 done = Done(version, Position(self._service, command.shard, epoch, position), False, command.reply)
                 _answer(pending, done)
             elif outcome == "conflict":
+                self.outcomes["conflict"] += 1
                 _refuse(pending, ConflictError(command.stream_id, command.expected_version, version))
             elif fingerprint != command.fingerprint:
+                self.outcomes["reused_id"] += 1
                 _refuse(pending, CommandIdReusedError(command.command_id))
             else:
+                self.outcomes["duplicate"] += 1
                 _answer(pending, Done(version, Position(self._service, command.shard, epoch, position), True, reply))
+        self.outcomes["ok"] += recorded
         if shards:
             self._appended(shards)
 

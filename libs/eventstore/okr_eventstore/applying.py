@@ -16,6 +16,7 @@ from okr_eventstore.codec import UnknownEvent, UnreadableEvent
 from okr_eventstore.database import Connection, is_transient
 from okr_eventstore.errors import ConflictError, StoreError
 from okr_eventstore.folding import FoldedRows, Key, fold_batch, unreadable
+from okr_eventstore.handling import handling
 from okr_eventstore.model import RecordedEvent, ShardBatch
 from okr_eventstore.projection import Projection, React, Row
 
@@ -196,16 +197,17 @@ class Applier:
         (batch,) = batches
         (event,) = batch.events
         await self._write(connection, batches, poison=f"{type(error).__name__}: {error}")
-        log.error(
-            "%s cannot digest %s at %s:%s:%s (%s) and set its stream aside",
-            self.ledger.consumer,
-            event.stream_id,
-            self.ledger.source,
-            event.shard,
-            event.position,
-            event.type,
-            exc_info=error,
-        )
+        with handling(event):
+            log.error(
+                "%s cannot digest %s at %s:%s:%s (%s) and set its stream aside",
+                self.ledger.consumer,
+                event.stream_id,
+                self.ledger.source,
+                event.shard,
+                event.position,
+                event.type,
+                exc_info=error,
+            )
         if self._recent is not None:
             self._recent.parked((event.organization_id, event.stream_id), error)
 

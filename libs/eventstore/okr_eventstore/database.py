@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -55,6 +55,14 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, _LOST + _TRANSIENT)
 
 
+class PoolUse(NamedTuple):
+    """The connections of a pool: how many are open, how many of them nobody uses, how many there may be."""
+
+    open: int
+    idle: int
+    most: int
+
+
 class Database:
     """A schema and the ways to reach it. `search_path` is the schema, so SQL names tables bare."""
 
@@ -91,6 +99,10 @@ class Database:
                 reset=_as_it_was,
             )
         return cls(dsn, schema, pool, answer_seconds)
+
+    @property
+    def pool_use(self) -> PoolUse:
+        return PoolUse(self._pool.get_size(), self._pool.get_idle_size(), self._pool.get_max_size())
 
     async def close(self) -> None:
         """In an orderly way, as long as the other end takes part in it."""

@@ -58,7 +58,7 @@ class EventLog:
         self.service = service
         self.database = database
         self.codec = codec
-        self._appender = Appender(service, database, codec, clock, self._wake)
+        self.appender = Appender(service, database, codec, clock, self._wake)
         self._listeners: list[Listener] = []
         self._woken: set[int] = set()
         self._waking = asyncio.Event()
@@ -70,14 +70,14 @@ class EventLog:
         return channel_of(self.database.schema)
 
     async def start(self) -> None:
-        self._appender.start()
+        self.appender.start()
         self._tasks = [
             asyncio.create_task(self._notify(), name=f"notify {self.service}"),
             asyncio.create_task(self._expire_hourly(), name=f"expire commands {self.service}"),
         ]
 
     async def close(self) -> None:
-        await self._appender.close()
+        await self.appender.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -98,7 +98,7 @@ class EventLog:
         CommandIdReusedError, EventRejectedError, and StoreUnavailableError when the outcome is
         unknown: then the same command id may be sent again.
         """
-        return await self._appender.append(stream_id, expected_version, events, context, reply)
+        return await self.appender.append(stream_id, expected_version, events, context, reply)
 
     async def find_command(self, organization_id: UUID, command_id: UUID) -> StoredCommand | None:
         """What a command answered, if it was finished within the last 30 days."""

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,7 +22,8 @@ from okr_eventstore.applying import Applier, Counters, HaltedError, Recent, Supe
 from okr_eventstore.checkpoints import open_ledger
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
-from okr_eventstore.model import RecordedEvent, ShardBatch
+from okr_eventstore.handling import handling
+from okr_eventstore.model import Head, RecordedEvent, ShardBatch
 from okr_eventstore.projection import Projection, React
 from okr_eventstore.source import EventSource
 from okr_eventstore.tables import live_generation
@@ -69,6 +71,10 @@ class Subscription:
             raise ValueError(f"{self.name}: listens to {self.to}, its projection to {self.projection.source}")
 
 
+Witness = Callable[["Runner", Sequence[ShardBatch]], AbstractContextManager[None]]
+"""Is there while events are applied: for traces and log lines."""
+
+
 class Runner:
     """Runs one subscription until closed. `transient` adds to what is waited out, such as a peer that is away."""
 
@@ -80,6 +86,7 @@ class Runner:
         *,
         transient: Transient = lambda _: False,
         monotonic: Callable[[], float] = time.monotonic,
+        witness: Witness = lambda _, __: nullcontext(),
     ) -> None:
         if source.service != subscription.to:
             raise ValueError(f"{subscription.name}: listens to {subscription.to}, its source is {source.service}")
@@ -89,8 +96,12 @@ class Runner:
         self.halted = False
         self.reason = ""
         """Why it halted, or what it is waiting for; empty while all is well."""
+        self.moved_at = monotonic()
+        """When the loop came round the last time, by `monotonic`. A loop that waits for PostgreSQL comes round too."""
         self._database = database
         self._transient = transient
+        self._monotonic = monotonic
+        self._witness = witness
         self._recent = Recent(monotonic)
         self._applier: Applier | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
@@ -123,11 +134,19 @@ class Runner:
         """How many streams are set aside now, as far as this runner knows."""
         return 0 if self._applier is None else sum(map(len, self._applier.parked.values()))
 
+    @property
+    def still_seconds(self) -> float | None:
+        """How long ago the loop came round; None for a runner that does not run."""
+        return self._monotonic() - self.moved_at if self._running else None
+
     async def lag(self) -> int:
         """How many events of its shards are not applied yet."""
-        heads = await self.source.heads()
+        return self.lag_behind(await self.source.heads())
+
+    def lag_behind(self, heads: Mapping[int, Head]) -> int:
+        """The same with heads at hand, for whoever asks after many consumers of one log."""
         done = self.checkpoints
-        mine = heads.keys() & done.keys() if done else heads.keys()
+        mine = heads.keys() & done.keys() if self._applier is not None else heads.keys()
         return sum(max(0, heads[shard].position - done.get(shard, 0)) for shard in mine)
 
     async def caught_up(self, shard: int, position: int, timeout_seconds: float) -> bool:
@@ -158,6 +177,7 @@ class Runner:
         if self._running:
             raise RuntimeError(f"{self.name} is running already")
         self._running, self.halted, self.reason = True, False, ""
+        self.moved_at = self._monotonic()
         self._finished.clear()
         try:
             await self._run()
@@ -238,6 +258,7 @@ class Runner:
         self._release()
 
     async def _step(self) -> None:
+        self.moved_at = self._monotonic()
         await self._reassign()
         self._fetching = asyncio.ensure_future(self.source.fetch(FETCH_SECONDS))
         try:
@@ -254,8 +275,10 @@ class Runner:
         limit = REACT_EVENTS if self.subscription.react is not None else FOLD_EVENTS
         for group in chunks(contiguous, limit) if turn is None else fair_shares(contiguous, SHARED_EVENTS):
             try:
-                await applier.apply(connection, group)
+                with self._witness(self, group):
+                    await applier.apply(connection, group)
             finally:
+                self.moved_at = self._monotonic()
                 self._release()
             if turn is not None and time.monotonic() - began >= turn:
                 break  # the bus begins again behind what is done, and hands over what others have appended meanwhile
@@ -397,6 +420,7 @@ class Runner:
             connection.terminate()
 
     async def _pause(self, seconds: float) -> None:
+        self.moved_at = self._monotonic()
         # Spread a little, so that all consumers do not come back in the same instant.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds * random.uniform(0.8, 1.2)):
@@ -435,7 +459,8 @@ async def each_stream(
         for stream in streams:
             try:
                 for event in stream:
-                    await handler(event)
+                    with handling(event):
+                        await handler(event)
             except Exception as error:
                 errors.append(error)
 

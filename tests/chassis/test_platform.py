@@ -23,8 +23,9 @@ from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr_chassis.channels import connect
 from okr_chassis.clock import ManualClock
 from okr_chassis.errors import refusal_of
+from okr_chassis.idle import IdleError
 from okr_chassis.issuer import DevelopmentIssuer
-from okr_chassis.platform import IdleError, Platform
+from okr_chassis.platform import Platform
 from okr_chassis.postgres import EmbeddedPostgres, _processes_in
 from okr_chassis.service import Host
 from okr_chassis.settings import Settings, SettingsError
@@ -38,7 +39,7 @@ from tests.chassis.house import Module, UnitRow, project
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-from okr_chassis.platform import run
+from okr_chassis.process import run
 from tests.chassis.house import Module
 run("directory", Module().build)
 """
@@ -214,7 +215,7 @@ async def test_running_calls_finish_when_the_platform_stops(fresh_dsn: str, tmp_
 async def test_a_job_that_fails_is_started_again(
     fresh_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("okr_chassis.platform.JOB_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("okr_chassis.tasks.JOB_PAUSE_SECONDS", 0.0)
     runs: list[int] = []
     recovered = asyncio.Event()
 

@@ -16,7 +16,7 @@ from okr.directory.v1 import vault_pb2
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr_chassis.auth import PERSON_PREFIX, Caller, calling
 from okr_chassis.channels import connect
-from okr_chassis.platform import codec_of
+from okr_chassis.codecs import codec_of
 from okr_contracts.directory import PersonErased
 from okr_directory import __main__ as directory
 from okr_eventstore.database import Database

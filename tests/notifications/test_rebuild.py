@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from okr.checkins.v1 import checkins_pb2
-from okr_chassis.platform import codec_of
+from okr_chassis.codecs import codec_of
 from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.rebuild import rebuild, verify
 from tests.alignment.test_service import align, unalign

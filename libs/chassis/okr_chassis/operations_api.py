@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from importlib.metadata import version
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -15,11 +14,9 @@ from okr_chassis.peers import may_answer_later
 from okr_chassis.service import Running
 from okr_chassis.settings import Settings
 from okr_contracts.errors import DomainError, InvalidInputError, Violation
-from okr_eventstore.database import Database
 from okr_eventstore.parking import list_parked, retry_parked
 from okr_eventstore.projection import Projection
-from okr_eventstore.rebuild import Progress, RebuildError, TableVerdict, rebuild, verify
-from okr_eventstore.source import EventSource
+from okr_eventstore.rebuild import Progress, RebuildError, Rebuilt, TableVerdict, Verdict, rebuild, verify
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +34,7 @@ class OperationsService(operations_pb2_grpc.OperationsServiceServicer):
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifyResponse]:
         for each in self._projections(request.service):
             name = each.projection.name
-            comparison = _Reported(partial(verify, each.projection, each.database, each.reader))
+            comparison = _Reported(each.verify)
             async for done, total in comparison.progress():
                 yield pb.VerifyResponse(service=each.service, projection=name, events_done=done, events_total=total)
             found = await comparison.result()
@@ -62,7 +59,7 @@ class OperationsService(operations_pb2_grpc.OperationsServiceServicer):
             raise InvalidInputError([Violation("service", "is required", "REQUIRED")])
         for each in self._projections(request.service):
             name = each.projection.name
-            rebuilding = _Reported(partial(rebuild, each.projection, each.database, each.reader))
+            rebuilding = _Reported(each.rebuild)
             async for done, total in rebuilding.progress():
                 yield pb.RebuildResponse(projection=name, events_done=done, events_total=total)
             built = await rebuilding.result()
@@ -140,20 +137,27 @@ class OperationsService(operations_pb2_grpc.OperationsServiceServicer):
 
     def _projections(self, service: str) -> list["_Projected"]:
         return [
-            _Projected(name, runner.subscription.projection, running.host.database, runner.source)
+            _Projected(name, each.projection, running)
             for name, running in self._asked(service)
-            for runner in running.runners
-            if runner.subscription.projection is not None
+            for each in running.service.subscriptions
+            if each.projection is not None
         ]
 
 
 class _Projected(NamedTuple):
-    """A projection of a running service, and what it is folded from."""
+    """A projection of a running service."""
 
     service: str
     projection: Projection
-    database: Database
-    reader: EventSource
+    running: Running
+
+    async def verify(self, progress: Progress) -> Verdict:
+        async with self.running.reading(self.projection.source) as reader:
+            return await verify(self.projection, self.running.host.database, reader, progress)
+
+    async def rebuild(self, progress: Progress) -> Rebuilt:
+        async with self.running.reading(self.projection.source) as reader:
+            return await rebuild(self.projection, self.running.host.database, reader, progress)
 
 
 class _Reported(Generic[Result]):

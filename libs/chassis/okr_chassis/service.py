@@ -6,6 +6,7 @@ where its parts are put together.
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +26,7 @@ from okr_contracts.registry import EVENTS
 from okr_eventstore.database import Database
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import Position, shard_of
+from okr_eventstore.refolding import LogReader
 from okr_eventstore.runner import Runner, Subscription
 
 if TYPE_CHECKING:
@@ -159,6 +161,8 @@ class Running:
 
     service: Service
     host: Host
+    reading: Callable[[str], AbstractAsyncContextManager[LogReader]]
+    """The log of the service that is named, from its beginning: for rebuilds and comparisons."""
     runners: list[Runner] = field(default_factory=list)
 
 

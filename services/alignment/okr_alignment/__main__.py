@@ -5,7 +5,7 @@ from pathlib import Path
 from okr.alignment.v1.alignment_pb2_grpc import add_AlignmentServiceServicer_to_server
 from okr_alignment.api import AlignmentService
 from okr_alignment.subscribers import subscriptions
-from okr_chassis.platform import run
+from okr_chassis.process import run
 from okr_chassis.service import Host, Service
 
 NAME = "alignment"

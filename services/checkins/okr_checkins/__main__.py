@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from okr.checkins.v1.checkins_pb2_grpc import add_CheckInsServiceServicer_to_server
-from okr_chassis.platform import run
+from okr_chassis.process import run
 from okr_chassis.service import Host, Service
 from okr_checkins.api import CheckInsService
 from okr_checkins.subscribers import subscriptions

@@ -4,7 +4,6 @@ The one module of the command that knows the services; the others call them over
 """
 
 import asyncio
-import signal
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from okr_chassis.postgres import EmbeddedPostgres
 from okr_chassis.service import ServiceModule
 from okr_chassis.settings import Settings
 from okr_chassis.startup import PortInUseError, StartupError
+from okr_chassis.stopping import until_asked
 from okr_cli import samples
 from okr_cli.client import Client
 from okr_cli.commands.reading import show_board
@@ -37,33 +37,15 @@ from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
 
 SERVICES: tuple[ServiceModule, ...] = (directory, goals, checkins, alignment, notifications, insights)
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 async def run(settings: Settings, output: Output, with_samples: bool) -> None:
-    """Bring everything up, serve until asked to stop, take everything down in order.
+    """Bring everything up, serve until asked to stop, take everything down in order."""
 
-    Signals are caught by the loop: a process that a script starts in the background has SIGINT ignored
-    from birth, and no KeyboardInterrupt would ever come. One that comes before everything is up
-    cancels the start, which takes down what is up so far.
-    """
-    loop = asyncio.get_running_loop()
-    asked, serves = asyncio.Event(), asyncio.Event()
-    for each in SIGNALS:
-        loop.add_signal_handler(each, asked.set)
-    work = asyncio.create_task(_serve(settings, output, with_samples, asked, serves))
-    watch = asyncio.create_task(asked.wait())
-    try:
-        await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not serves.is_set():
-            if not work.done():
-                output.note("stopping before everything was up")
-            work.cancel()
-        await work
-    finally:
-        watch.cancel()
-        for each in SIGNALS:
-            loop.remove_signal_handler(each)
+    async def serve(asked: asyncio.Event, serves: asyncio.Event) -> None:
+        await _serve(settings, output, with_samples, asked, serves)
+
+    await until_asked(serve, lambda: output.note("stopping before everything was up"))
 
 
 async def _serve(

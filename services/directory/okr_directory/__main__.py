@@ -6,7 +6,7 @@ from uuid import UUID
 from okr.directory.v1.directory_pb2_grpc import add_DirectoryServiceServicer_to_server
 from okr.directory.v1.vault_pb2_grpc import add_VaultServiceServicer_to_server
 from okr_chassis.news import News
-from okr_chassis.platform import run
+from okr_chassis.process import run
 from okr_chassis.service import Host, Service
 from okr_directory.api import DirectoryService
 from okr_directory.decider.person import people

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from okr.goals.v1.goals_pb2_grpc import add_GoalsServiceServicer_to_server
 from okr_chassis.news import News
-from okr_chassis.platform import run
+from okr_chassis.process import run
 from okr_chassis.service import Host, Service
 from okr_goals.acquaintances import Acquaintances
 from okr_goals.api import GoalsService

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from okr.insights.v1.insights_pb2_grpc import add_InsightsServiceServicer_to_server
-from okr_chassis.platform import run
+from okr_chassis.process import run
 from okr_chassis.service import Host, Service
 from okr_insights.api import InsightsService
 from okr_insights.subscribers import subscriptions

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from okr.notifications.v1.notifications_pb2_grpc import add_NotificationsServiceServicer_to_server
-from okr_chassis.platform import run
+from okr_chassis.process import run
 from okr_chassis.service import Host, Service
 from okr_eventstore.executor import CommandExecutor
 from okr_notifications.api import NotificationsService

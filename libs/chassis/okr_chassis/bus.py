@@ -1,0 +1,47 @@
+"""Where a service's events come from: its own from its log, those of others over a bus."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from okr_chassis.codecs import codec_of
+from okr_chassis.schemas import Schemas
+from okr_eventstore.log import EventLog
+from okr_eventstore.postgres_source import PostgresSource
+from okr_eventstore.refolding import LogReader
+from okr_eventstore.source import EventSource
+
+
+class Bus(Protocol):
+    """What carries the events of one service to another."""
+
+    async def subscribe(self, service: str, consumer: str, to: str) -> EventSource:
+        """The log of `to` for a consumer of `service`. Copies of a process share the shards among themselves."""
+
+    async def listen(self, service: str, to: str) -> EventSource:
+        """The whole log of `to`, for each copy of a process by itself."""
+
+    def reading(self, service: str, to: str) -> AbstractAsyncContextManager[LogReader]:
+        """The log of `to` from its beginning, for a rebuild or a comparison by `service`."""
+
+
+class PostgresBus:
+    """Everybody's logs lie in one PostgreSQL, and consumers tail them there."""
+
+    def __init__(self, schemas: Schemas, logs: Mapping[str, EventLog]) -> None:
+        self._schemas = schemas
+        self._logs = logs
+
+    async def subscribe(self, service: str, consumer: str, to: str) -> EventSource:
+        return await self.tail(to)
+
+    async def listen(self, service: str, to: str) -> EventSource:
+        return await self.tail(to)
+
+    @asynccontextmanager
+    async def reading(self, service: str, to: str) -> AsyncIterator[LogReader]:
+        yield await self.tail(to)
+
+    async def tail(self, to: str) -> PostgresSource:
+        """A log, whoever runs it: woken by calls where it is ours, by NOTIFY else."""
+        return PostgresSource(to, await self._schemas.open(to), codec_of(to), log=self._logs.get(to))

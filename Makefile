@@ -6,13 +6,16 @@ UV_VERSION := 0.13.9
 PROTOS = $(shell cd proto && find okr -name '*.proto' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench check proto lock fmt clean
+.PHONY: help run kafka test chaos bench check proto lock fmt clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 run: .venv/.ok  ## start the whole platform on this machine, with a sample organisation to look at
 	@$(BIN)/okr up
+
+kafka: .venv/.ok  ## start a Kafka broker on 127.0.0.1:19092 (Java 17 and Maven; KAFKA_PORT chooses another port)
+	@exec $(BIN)/python -m tools.kafka --port $${KAFKA_PORT:-19092}
 
 test: .venv/.ok  ## run every test, on a real PostgreSQL
 	@$(BIN)/pytest
@@ -27,7 +30,7 @@ chaos: .venv/.ok  ## break everything for CHAOS_SECONDS (600); CHAOS_SEED=... re
 check: .venv/.ok  ## lint, types, house rules, contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libs services tests bench
+	$(BIN)/mypy libs services tests bench tools
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code > /dev/null

@@ -1,0 +1,67 @@
+"""`make kafka`: a broker for a person, until Ctrl-C."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from okr_chassis.data_directory import DirectoryLock, claim
+from okr_chassis.settings import Settings
+from okr_chassis.startup import StartupError
+from tools.kafka.broker import LocalBroker
+from tools.kafka.installation import version
+
+PORT = 19092
+
+
+async def serve(directory: Path, port: int) -> int:
+    """Run a broker on the directory until it ends or we are asked to stop it. Returns how we end."""
+    broker = LocalBroker(directory, port, steady=True, say=_say)
+    ourselves = asyncio.current_task()
+    assert ourselves is not None
+    for which in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(which, ourselves.cancel)
+    try:
+        await broker.start()
+        _say(_WELCOME.format(version=version(), bootstrap=broker.bootstrap, directory=directory))
+        await broker.wait()
+        _say(f"Kafka has ended by itself; {broker.log_path} says:\n{broker.told()}")
+        return 1
+    except asyncio.CancelledError:
+        _say("Stopping Kafka; its data stay.")
+        return 0
+    finally:
+        await broker.stop()
+
+
+_WELCOME = """Kafka {version} listens at {bootstrap} and keeps its data and its log in {directory}.
+
+    export OKR_KAFKA={bootstrap}
+    okr kafka provision          makes the topics, once
+
+Ctrl-C stops it."""
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make kafka", description=__doc__)
+    parser.add_argument("--port", type=int, default=PORT, help=f"where clients come in (default {PORT})")
+    port = parser.parse_args().port
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    try:
+        directory = claim(Settings.load().data_dir) / "kafka"
+        directory.mkdir(exist_ok=True)
+        with DirectoryLock(directory):
+            return asyncio.run(serve(directory, port))
+    except StartupError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""One Kafka broker on the loopback, in a Java virtual machine of its own.
+
+async with LocalBroker(directory) as broker:
+    AIOKafkaProducer(bootstrap_servers=broker.bootstrap)
+
+It keeps its topics in the directory from one start to the next, and can be treated as badly as machines treat
+brokers: killed, or stopped in the middle of everything.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from types import TracebackType
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from okr_chassis.startup import StartupError
+from tools.kafka.installation import HERE, Installation, Say, alone, install
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+CLUSTER_ID = "86lcP-CcRqyXm7WFaZ-Ghg"
+"""16 bytes in base64url. Every broker here is a cluster of its own, so that one id does for all."""
+START_SECONDS = 90.0
+STOP_SECONDS = 30.0
+"""How long an orderly stop may take before it becomes a kill."""
+_POLL_SECONDS = 0.05
+_PORTS = range(20000, 32000)
+"""Below those the kernel gives to outgoing connections. While a broker is down one of those could take its place,
+or even, connecting to it, be given its port and talk to itself."""
+
+_QUICK = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""For tests: there soon, small, and slower under a load that lasts."""
+_STEADY = ("-Xms256m", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20")
+"""For measuring: what a broker in production runs with, on a small heap."""
+_ALWAYS = (
+    "-XX:-UsePerfData",
+    "-XX:+ExitOnOutOfMemoryError",
+    f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}",
+)
+
+
+class KafkaStartError(StartupError):
+    """The broker does not start, or does not answer."""
+
+
+class LocalBroker:
+    """A broker on `directory`. Without a `port` it takes a free one, and keeps it however often it starts.
+
+    `steady` is for loads that last. `say` is told, in one line each, what takes long enough for a person to wonder.
+    """
+
+    def __init__(
+        self, directory: Path, port: int | None = None, *, steady: bool = False, say: Say | None = None
+    ) -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        self._controller_port = port + 1 if port else free_port()
+        self._flags = (*(_STEADY if steady else _QUICK), *_ALWAYS)
+        self._say = say or log.debug
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients find it."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def log_path(self) -> Path:
+        return self.directory / "kafka.log"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def __aenter__(self) -> "LocalBroker":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start, and wait until clients are served. What was written before is there again."""
+        if self.running:
+            raise RuntimeError(f"the broker at {self.bootstrap} runs already")
+        for port in (self.port, self._controller_port):
+            if not _is_free(port):
+                raise KafkaStartError(f"{HOST}:{port} is in use by another process; stop it or choose another port")
+        installation = await asyncio.to_thread(install, self._say)
+        await _archive_classes(installation, self._say)
+        flags = (*self._flags, f"-XX:SharedArchiveFile={installation.archive}")
+        await self._launch(installation, flags)
+
+    async def stop(self) -> None:
+        """An orderly stop; also of a broker that is paused, or has stopped by itself."""
+        if self._process is None:
+            return
+        if self.running:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._process.wait()
+            except TimeoutError:
+                log.warning("Kafka at %s did not stop within %.0f s and was killed", self.bootstrap, STOP_SECONDS)
+                await self.kill()
+        self._process = None
+
+    async def restart(self) -> None:
+        """Stop in an orderly way and start again, on the same port and data."""
+        await self.stop()
+        await self.start()
+
+    async def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay, nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    async def wait(self) -> None:
+        """Until the broker ends, by whosever will."""
+        if self._process is not None:
+            await self._process.wait()
+
+    def told(self, lines: int = 5) -> str:
+        """The last it said."""
+        with contextlib.suppress(FileNotFoundError):
+            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+        return ""
+
+    def _signal(self, which: signal.Signals) -> None:
+        if self._process is None or self._process.returncode is not None:
+            raise RuntimeError(f"the broker at {self.bootstrap} does not run")
+        self._process.send_signal(which)
+
+    async def _launch(self, installation: Installation, flags: Sequence[str]) -> None:
+        logs = self.directory / "logs"
+        await asyncio.to_thread(self.directory.mkdir, parents=True, exist_ok=True)
+        properties = self.directory / "server.properties"
+        filled = Template((HERE / "server.properties").read_text()).substitute(
+            port=self.port, controller_port=self._controller_port, logs=logs.resolve()
+        )
+        properties.write_text(filled)
+        java = [str(installation.java), *flags, "-cp", f"{installation.jars}/*"]
+        formatted = (logs / "meta.properties").exists()
+        if not formatted and await (await self._run(*java, *_FORMAT, str(properties))).wait() != 0:
+            raise KafkaStartError(f"Kafka cannot prepare {logs}; {self.log_path} says why:\n{self.told()}")
+        self._process = await self._run(*java, "kafka.Kafka", str(properties))
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._serving(self._process)
+        except BaseException as error:
+            await self.kill()
+            if isinstance(error, TimeoutError):
+                raise KafkaStartError(
+                    f"Kafka does not serve at {self.bootstrap} after {START_SECONDS:.0f} s; its log is {self.log_path}"
+                ) from None
+            raise
+
+    async def _run(self, *command: str) -> asyncio.subprocess.Process:
+        """A process that Ctrl-C in our terminal does not reach, and that does not outlive us where the system helps."""
+        tied = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+        with self.log_path.open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                *tied, *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+
+    async def _serving(self, process: asyncio.subprocess.Process) -> None:
+        while not await self._answers():
+            if process.returncode is not None:
+                raise KafkaStartError(
+                    f"Kafka ended with code {process.returncode} while it started; {self.log_path} says:\n{self.told()}"
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _answers(self) -> bool:
+        """Whether the broker serves and has told its controller so."""
+        if not await asyncio.to_thread(_listens, self.port):
+            return False
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=2000)
+        try:
+            await admin.start()
+            return bool((await admin.describe_cluster())["brokers"])
+        except (KafkaError, OSError):
+            return False
+        finally:
+            await admin.close()
+
+
+_FORMAT = ("kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config")
+
+
+async def _archive_classes(installation: Installation, say: Say) -> None:
+    """Let one broker tell which classes it loads, once for all later ones. Without, they start too, only later."""
+    if installation.archive.exists():
+        return
+    with alone(installation.home), tempfile.TemporaryDirectory(prefix="okr-kafka-") as directory:
+        if installation.archive.exists():
+            return
+        say("preparing Kafka for faster starts (once)")
+        unfinished = installation.archive.with_suffix(f".{os.getpid()}.new")
+        broker = LocalBroker(Path(directory))
+        try:
+            await broker._launch(installation, (*broker._flags, f"-XX:ArchiveClassesAtExit={unfinished}"))
+            await broker.stop()
+            unfinished.rename(installation.archive)
+        except (KafkaStartError, OSError) as error:
+            log.warning("Kafka starts without an archive of its classes: %s", error)
+        finally:
+            await broker.kill()
+            unfinished.unlink(missing_ok=True)
+
+
+def free_port() -> int:
+    """A port nobody listens on and no outgoing connection is given."""
+    return next(port for port in random.sample(_PORTS, len(_PORTS)) if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do: what a former listener left in TIME_WAIT is no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0

@@ -17,9 +17,12 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
+from okr.eventlog.v1 import eventlog_pb2
+from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
 from okr_chassis.channels import connect
 from okr_chassis.clock import ManualClock
 from okr_chassis.errors import refusal_of
@@ -34,15 +37,21 @@ from okr_contracts.directory import UnitAdded
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Rows
-from tests.chassis.conftest import Client, Site, running
+from tests.chassis.conftest import Client, Site, refused, running
 from tests.chassis.house import Module, UnitRow, project
 
 ROOT = Path(__file__).parents[2]
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 SCRIPT = """
 from okr_chassis.process import run
 from tests.chassis.house import Module
 run("directory", Module().build)
 """
+
+
+def health_stub(channel: grpc.aio.Channel) -> Any:
+    """The stubs of its types know no methods."""
+    return health_pb2_grpc.HealthStub(channel)
 
 
 async def found(client: Client) -> None:
@@ -210,6 +219,59 @@ async def test_running_calls_finish_when_the_platform_stops(fresh_dsn: str, tmp_
         assert await call == pb.ListPeopleResponse()
         await stopping
     assert await connections(fresh_dsn) == 0
+
+
+async def test_a_platform_that_still_prepares_shows_others_its_log_and_takes_no_calls(
+    fresh_dsn: str, tmp_path: Path
+) -> None:
+    """Two processes that start together may each need the other's log, so neither may wait for the other."""
+
+    class Slow(Module):
+        def build(self, host: Host) -> Any:
+            service = super().build(host)
+            service.prepare.append(self.prepare)
+            return service
+
+        async def prepare(self) -> None:
+            reached.set()
+            await prepared.wait()
+
+    reached, prepared = asyncio.Event(), asyncio.Event()
+    async with Platform(Settings(data_dir=tmp_path / "data", grpc_port=0), fresh_dsn, [Module()]) as first:
+        assert first.issuer is not None
+        token = first.issuer.issue(uuid4(), uuid4())
+    platform = Platform(Settings(data_dir=tmp_path / "data", grpc_port=0), fresh_dsn, [Slow()])
+    starting = asyncio.create_task(platform.start())
+    await reached.wait()
+    async with connect(platform.address, lambda: token) as channel:
+        health, directory = health_stub(channel), DirectoryServiceStub(channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+        tail = eventlog_pb2.TailEventsRequest(service="directory")
+        assert [each async for each in EventLogServiceStub(channel).TailEvents(tail)] == []
+        refusal = await refused(directory.GetOrganization(pb.GetOrganizationRequest()))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_STARTING")
+        prepared.set()
+        await starting
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == SERVING
+        assert (await directory.GetOrganization(pb.GetOrganizationRequest())).organization.name == ""
+    await platform.stop()
+
+
+async def test_whoever_watches_learns_that_a_platform_leaves_before_it_takes_no_calls(
+    fresh_dsn: str, tmp_path: Path
+) -> None:
+    async with running(fresh_dsn, tmp_path / "data") as site:
+        client = site.client()
+        watch = health_stub(client.channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        call = asyncio.ensure_future(client.directory.ListPeople(pb.ListPeopleRequest()))
+        await site.house.entered.wait()
+        stopping = asyncio.create_task(site.platform.stop())
+        assert (await watch.read()).status == NOT_SERVING
+        assert not call.done()
+        site.house.go_on.set()
+        assert await call == pb.ListPeopleResponse()
+        await stopping
 
 
 async def test_a_job_that_fails_is_started_again(

@@ -10,6 +10,7 @@
 | EtagMismatchError                             | ABORTED             | ETAG_MISMATCH, metadata current_version    |
 | ConflictError                                 | ABORTED             | VERSION_CONFLICT, metadata current_version |
 | NotCaughtUpError                              | UNAVAILABLE         | NOT_CAUGHT_UP; RetryInfo                   |
+| StartingError                                 | UNAVAILABLE         | SERVER_STARTING; RetryInfo                 |
 | LeavingError                                  | UNAVAILABLE         | SERVER_LEAVING; RetryInfo                  |
 | StoreUnavailableError                         | UNAVAILABLE         | STORE_UNAVAILABLE; RetryInfo               |
 | AuthenticationError                           | UNAUTHENTICATED     | its own                                    |
@@ -89,6 +90,10 @@ class NotCaughtUpError(Exception):
     """A read model has not reached the position a read asked for."""
 
 
+class StartingError(Exception):
+    """The server is up and not ready: what it needs is still being prepared."""
+
+
 class LeavingError(Exception):
     """The server stops; the call may go on elsewhere."""
 
@@ -138,6 +143,8 @@ def status_of(error: Exception, correlation_id: UUID) -> status_pb2.Status:
             return _invalid("REQUEST_ID_REUSED", [Violation("request_id", str(error), "REQUEST_ID_REUSED")])
         case NotCaughtUpError():
             return _status(code_pb2.UNAVAILABLE, "NOT_CAUGHT_UP", str(error), [_retry()])
+        case StartingError():
+            return _status(code_pb2.UNAVAILABLE, "SERVER_STARTING", str(error), [_retry()])
         case LeavingError():
             return _status(code_pb2.UNAVAILABLE, "SERVER_LEAVING", str(error), [_retry()])
         case StoreUnavailableError():

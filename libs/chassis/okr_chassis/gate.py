@@ -12,13 +12,17 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from okr_chassis import trail
 from okr_chassis.auth import Caller, PermissionDeniedError, TokenVerifier, bearer, calling
+from okr_chassis.calls import Calls
 from okr_chassis.correlation import HEADER, accepted, correlated
 from okr_chassis.deadline import within
-from okr_chassis.errors import DETAILS_KEY, MessageTooLargeError, status_of
+from okr_chassis.errors import DETAILS_KEY, MessageTooLargeError, StartingError, status_of
 
 OPEN_METHODS = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Probes and tools need no token."""
+EARLY_METHODS = ("/okr.eventlog.v1.EventLogService/",)
+"""Answered before the process is ready: others may need our log to become ready themselves, and we theirs."""
 OPERATOR_METHODS = ("/okr.operations.v1.OperationsService/",)
 """Everything else is for every member of an organisation, within that organisation."""
 
@@ -43,8 +47,11 @@ Handler = Callable[[Any, Context], Any]
 class Gate(aio.ServerInterceptor):
     """The one way in."""
 
-    def __init__(self, verifier: TokenVerifier) -> None:
+    def __init__(self, verifier: TokenVerifier, calls: Calls) -> None:
+        self.is_open = False
+        """Whether everything is there that calls need."""
         self._verifier = verifier
+        self._calls = calls
         self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
@@ -66,14 +73,17 @@ class Gate(aio.ServerInterceptor):
         # Without a deserializer the bytes come to us: they are read after the token, and unreadable ones
         # are refused as such, where gRPC would answer INTERNAL.
         if handler.unary_unary:
-            unary = self._unary(method, handler.unary_unary, handler.request_deserializer)
-            return grpc.unary_unary_rpc_method_handler(unary, None, handler.response_serializer)
+            unary = self._unary(method, trail.unary(method, handler.unary_unary), handler.request_deserializer)
+            counted = self._calls.unary(method, unary)
+            return grpc.unary_unary_rpc_method_handler(counted, None, handler.response_serializer)
         if handler.unary_stream:
-            stream = self._stream(method, handler.unary_stream, handler.request_deserializer)
-            return grpc.unary_stream_rpc_method_handler(stream, None, handler.response_serializer)
+            stream = self._stream(method, trail.stream(method, handler.unary_stream), handler.request_deserializer)
+            counted = self._calls.stream(method, stream)
+            return grpc.unary_stream_rpc_method_handler(counted, None, handler.response_serializer)
         if handler.stream_stream:
-            exchange = self._exchange(method, handler.stream_stream, handler.request_deserializer)
-            return grpc.stream_stream_rpc_method_handler(exchange, None, handler.response_serializer)
+            exchange = self._exchange(method, trail.stream(method, handler.stream_stream), handler.request_deserializer)
+            counted = self._calls.stream(method, exchange)
+            return grpc.stream_stream_rpc_method_handler(counted, None, handler.response_serializer)
         raise TypeError(f"{method} answers a stream of requests once, which the gate does not know how to guard")
 
     def _unary(self, method: str, handle: Handler, read: Callable[[bytes], Any]) -> Handler:
@@ -141,6 +151,8 @@ class Gate(aio.ServerInterceptor):
             raise PermissionDeniedError(
                 "OPERATOR_SCOPE_REQUIRED", "only operators may call this: the token lacks scope"
             )
+        if not self.is_open and not method.startswith(EARLY_METHODS):
+            raise StartingError("the platform is starting; send the same request again in a moment")
         return who
 
 

@@ -141,12 +141,10 @@ class Platform:
             host = await self._host(stack, module.NAME, internal, pages)
             reading = partial(self._bus.reading, module.NAME)
             self.services[module.NAME] = Running(module.build(host), host, reading)
-        for running in self.services.values():
-            await prepare(running, self._say)
-            await self._appoint(running)
 
         # What is pushed last stops first: word goes out, jobs and consumers finish while the services they
-        # call still answer, then the server waits for its running calls.
+        # call still answer, then the server waits for its running calls. It answers before all is prepared: two
+        # processes that start together may each need the other's log.
         for running in self.services.values():
             server.add(running.service.servicers)
         self._commands = CommandsService([running.service for running in self.services.values()], self.leaving)
@@ -156,9 +154,15 @@ class Platform:
         server.add([(add_EventLogServiceServicer_to_server, tails)])
         server.add([(add_OperationsServiceServicer_to_server, OperationsService(self.settings, self.services))])
         stack.push_async_callback(server.stop)
-        stack.push_async_callback(self._stop_tasks)
-        stack.callback(self.leaving.set)
         self._port = await server.start(self.settings.grpc_host, self._wanted_port)
+
+        stack.push_async_callback(self._stop_tasks)
+        for running in self.services.values():
+            await prepare(running, self._say)
+            await self._appoint(running)
+        await server.open()
+        stack.callback(self.leaving.set)
+        stack.push_async_callback(server.leave)
         self._tasks.keep(self._keyring.hear(await self._bus.listen("directory", "directory")), "keyring")
         self._consume()
         for running in self.services.values():

@@ -12,6 +12,7 @@ from grpc_health.v1.health import aio as aio_health
 from grpc_reflection.v1alpha import reflection
 
 from okr_chassis.auth import TokenVerifier
+from okr_chassis.calls import Calls
 from okr_chassis.gate import LARGE_REQUEST_BYTES, Gate
 from okr_chassis.service import AddToServer
 from okr_chassis.startup import PortInUseError, StartupError
@@ -37,8 +38,9 @@ class RpcServer:
     """One server for all services of a process. It takes its port when it starts, since it could not give it
     back otherwise."""
 
-    def __init__(self, verifier: TokenVerifier, *, reflects: bool) -> None:
-        self._server = aio.server(interceptors=[Gate(verifier)], options=_OPTIONS)
+    def __init__(self, verifier: TokenVerifier, *, reflects: bool, calls: Calls | None = None) -> None:
+        self._gate = Gate(verifier, calls or Calls())
+        self._server = aio.server(interceptors=[self._gate], options=_OPTIONS)
         self._health = aio_health.HealthServicer()
         self._reflects = reflects
         self._names: list[str] = []
@@ -48,13 +50,13 @@ class RpcServer:
             add(servicer, _Recorder(self._server, self._names))
 
     async def start(self, host: str, port: int) -> int:
-        """Serve, on a free port for 0; answers on which. From here on health says so, for "" and each service."""
+        """Answer, on a free port for 0; says on which. Health, and what other services need to start, from here on;
+        everything else once it is opened."""
         check_free(host, port)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if self._reflects:
             reflection.enable_server_reflection([*self._names, HEALTH, reflection.SERVICE_NAME], self._server)
-        for name in ("", *self._names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
         try:
             taken = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError:
@@ -62,10 +64,28 @@ class RpcServer:
         await self._server.start()
         return taken
 
-    async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Say that we leave, take no new calls, let the running ones finish."""
+    async def open(self) -> None:
+        """Take calls. From here on health says so, for "" and each service."""
+        self._gate.is_open = True
+        await self._tell(health_pb2.HealthCheckResponse.SERVING)
+
+    async def tell_ready(self, ready: bool) -> None:
+        """What health answers from now on."""
+        await self._tell(
+            health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+
+    async def leave(self) -> None:
+        """Say that calls should go elsewhere; those that come all the same are answered."""
         await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Take no new calls, let the running ones finish."""
         await self._server.stop(grace_seconds)
+
+    async def _tell(self, status: int) -> None:
+        for name in ("", *self._names):
+            await self._health.set(name, status)
 
 
 class _Recorder:

@@ -6,6 +6,7 @@ from typing import Any
 
 from grpc import aio
 
+from okr_chassis import tracing
 from okr_chassis.correlation import HEADER, correlation_id
 from okr_chassis.deadline import remaining_seconds
 
@@ -66,6 +67,9 @@ def _metadata(details: aio.ClientCallDetails, token: Token) -> aio.Metadata:
     metadata["authorization"] = f"Bearer {token()}"
     if metadata.get(HEADER) is None:
         metadata[HEADER] = str(correlation_id())
+    on = tracing.tracing()
+    if on is not None and (traceparent := on.traceparent()) is not None:
+        metadata[tracing.HEADER] = traceparent
     return metadata
 
 

@@ -18,6 +18,7 @@ from okr_chassis.rpc import expected_version, id_of
 from okr_eventstore.decider import Decider
 from okr_eventstore.errors import ConflictError
 from okr_eventstore.executor import CommandExecutor, Loaded
+from okr_eventstore.handling import handling
 from okr_eventstore.model import CommandContext, Done, RecordedEvent
 
 State = TypeVar("State", bound=Struct)
@@ -115,7 +116,8 @@ class Execute:
             correlation_id=event.correlation_id,
             causation_id=event.event_id,
         )
-        return await self._to_its_end(self._executor.execute(decider, stream_id, command, context, reply=reply))
+        with handling(event):
+            return await self._to_its_end(self._executor.execute(decider, stream_id, command, context, reply=reply))
 
     async def load(
         self,

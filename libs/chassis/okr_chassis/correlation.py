@@ -5,19 +5,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from uuid import UUID, uuid4
 
+from okr_eventstore.handling import handled_event
+
 HEADER = "x-correlation-id"
 
 _running: ContextVar[UUID | None] = ContextVar("correlation_id", default=None)
 
 
 def running_correlation_id() -> UUID | None:
-    """The id of the running call; None where no call runs."""
-    return _running.get()
+    """The id of the event that is handled here, or of the running call; None where there is neither."""
+    event = handled_event()
+    return event.correlation_id if event is not None else _running.get()
 
 
 def correlation_id() -> UUID:
-    """The id of the running call; a new one where no call runs."""
-    return _running.get() or uuid4()
+    """The id of the event or the call at hand; a new one where there is none."""
+    return running_correlation_id() or uuid4()
 
 
 def accepted(text: str | None) -> UUID:

@@ -6,17 +6,23 @@ import sys
 import structlog
 
 from okr_chassis.correlation import running_correlation_id
+from okr_chassis.running import running_service
+from okr_chassis.tracing import tracing
 
-_LIBRARIES = ("grpc", "asyncio", "asyncpg")
+_LIBRARIES = ("grpc", "asyncio", "asyncpg", "aiokafka", "faststream", "opentelemetry")
 _WHERE_NOT_WHAT = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Tracebacks say where it went wrong. What the variables held there may be a key, or what somebody wrote."""
 
 
-def _with_correlation_id(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Say in which call a line was written."""
-    identifier = running_correlation_id()
+def _with_origin(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Say which service wrote a line, and in which call or about which event; in which trace, where there are any."""
+    service, identifier, on = running_service(), running_correlation_id(), tracing()
+    if service:
+        event.setdefault("service", service)
     if identifier is not None:
         event.setdefault("correlation_id", str(identifier))
+    if on is not None and (trace_id := on.trace_id()) is not None:
+        event.setdefault("trace_id", trace_id)
     return event
 
 
@@ -25,7 +31,7 @@ def configure(level: str = "info", *, terminal: bool | None = None) -> None:
     pretty = sys.stderr.isatty() if terminal is None else terminal
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
-        _with_correlation_id,
+        _with_origin,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

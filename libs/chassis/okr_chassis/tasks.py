@@ -5,6 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from okr_chassis.running import in_service
+
 log = logging.getLogger(__name__)
 
 JOB_PAUSE_SECONDS = 1.0
@@ -38,6 +40,7 @@ class Tasks:
 
 async def _work(service: str, job: Callable[[], Awaitable[None]]) -> None:
     """Run a job; after an error again, since what failed was most likely a neighbour."""
+    in_service(service)
     while True:
         try:
             await job()

@@ -75,6 +75,11 @@ Witness = Callable[["Runner", Sequence[ShardBatch]], AbstractContextManager[None
 """Is there while events are applied: for traces and log lines."""
 
 
+def unseen(runner: "Runner", batches: Sequence[ShardBatch]) -> AbstractContextManager[None]:
+    """Nobody looks."""
+    return nullcontext()
+
+
 class Runner:
     """Runs one subscription until closed. `transient` adds to what is waited out, such as a peer that is away."""
 
@@ -86,7 +91,7 @@ class Runner:
         *,
         transient: Transient = lambda _: False,
         monotonic: Callable[[], float] = time.monotonic,
-        witness: Witness = lambda _, __: nullcontext(),
+        witness: Witness = unseen,
     ) -> None:
         if source.service != subscription.to:
             raise ValueError(f"{subscription.name}: listens to {subscription.to}, its source is {source.service}")
@@ -155,7 +160,9 @@ class Runner:
             return True
         if self.halted:
             return False
-        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while shard in self.checkpoints and self._is_connected():
+            arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = (position, arrived)
         waiters = self._waiters.setdefault(shard, [])
         waiters.append(waiter)

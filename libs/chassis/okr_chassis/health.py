@@ -59,9 +59,14 @@ class Health:
         self._kept: tuple[float, Verdict] | None = None
         self._looking: asyncio.Task[Verdict] | None = None
 
-    def starting(self, step: str) -> None:
-        """What the start is at, for whoever asks why it takes so long."""
-        self._step = step
+    def steps(self, say: Callable[[str], None]) -> Callable[[str], None]:
+        """`say`, heard here too: what the start is at, for whoever asks why it takes so long."""
+
+        def said(step: str) -> None:
+            self._step, self._kept = step, None
+            say(step)
+
+        return said
 
     def started(self) -> None:
         self._step, self._kept = "", None

@@ -14,6 +14,7 @@ from okr.commands.v1.commands_pb2 import ExecuteBatchRequest, ExecuteBatchRespon
 from okr.commands.v1.commands_pb2_grpc import add_CommandsServiceServicer_to_server
 from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_server
 from okr.operations.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
+from okr_chassis import trail
 from okr_chassis.auth import TokenVerifier, TrustedIssuer, public_keys
 from okr_chassis.bus import PostgresBus
 from okr_chassis.clock import Clock, system_clock
@@ -28,6 +29,7 @@ from okr_chassis.operations_api import OperationsService
 from okr_chassis.pages import Pages
 from okr_chassis.peers import Peers, may_answer_later
 from okr_chassis.preparing import Starting, prepare
+from okr_chassis.running import for_service
 from okr_chassis.schemas import Schemas
 from okr_chassis.sealing import DirectoryKeys, Keyring, Vault
 from okr_chassis.server import RpcServer, check_free
@@ -35,6 +37,7 @@ from okr_chassis.service import Host, Reader, Running, ServiceModule
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError, UnsafeSettingError
 from okr_chassis.tasks import Tasks
+from okr_chassis.watching import Watching
 from okr_contracts.registry import EVENTS
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.executor import CommandExecutor
@@ -77,7 +80,8 @@ class Platform:
         self._modules = modules
         self._wanted_port = settings.grpc_port if port is None else port
         self._port = 0
-        self._say = starting or log.debug
+        self.watching = Watching(self.services)
+        self._say = self.watching.health.steps(starting or log.debug)
         self._schemas = Schemas(dsn)
         self._bus = PostgresBus(self._schemas, self.logs)
         self._keyring = Keyring()
@@ -128,9 +132,13 @@ class Platform:
     async def _start(self, stack: AsyncExitStack) -> None:
         internal = InternalIssuer(self.settings.internal_key_file, audience=self.settings.audience)
         server = RpcServer(
-            TokenVerifier([*self._people_issuers(), internal.trusted()]), reflects=self.settings.reflects
+            TokenVerifier([*self._people_issuers(), internal.trusted()]),
+            reflects=self.settings.reflects,
+            calls=self.watching.calls,
         )
         check_free(self.settings.grpc_host, self._wanted_port)
+        stack.push_async_callback(self.watching.close)
+        await self.watching.open(self.settings.grpc_host, self.settings.metrics_port)
 
         self._say("preparing the database")
         stack.push_async_callback(self._schemas.close)
@@ -168,6 +176,8 @@ class Platform:
         for running in self.services.values():
             for job in running.service.jobs:
                 self._tasks.keep_job(running.service.name, job)
+        self.watching.started(server, self._tasks)
+        stack.callback(self.watching.health.leave)
 
     async def _stop_tasks(self) -> None:
         await asyncio.gather(*(runner.close() for _, runner in self.runners))
@@ -194,7 +204,7 @@ class Platform:
         event_log, execute = None, None
         if name in EVENTS:
             clock = None if self.clock is system_clock else self.clock
-            event_log = self.logs[name] = EventLog(name, database, codec_of(name), clock)
+            event_log = self.logs[name] = trail.event_log()(name, database, codec_of(name), clock)
             await event_log.start()
             stack.push_async_callback(event_log.close)
             execute = Execute(name, CommandExecutor(event_log))
@@ -225,14 +235,20 @@ class Platform:
         """A runner for each subscription."""
         name, database = running.service.name, running.host.database
         running.runners = [
-            Runner(each, database, await self._bus.subscribe(name, each.name, each.to), transient=may_answer_later)
+            Runner(
+                each,
+                database,
+                await self._bus.subscribe(name, each.name, each.to),
+                transient=may_answer_later,
+                witness=trail.witness(),
+            )
             for each in running.service.subscriptions
         ]
         running.host.reader.feed(running.runners)
 
     def _consume(self) -> None:
         for name, runner in self.runners:
-            self._tasks.keep(runner.run(), f"{name} {runner.name}")
+            self._tasks.keep(for_service(name, runner.run()), f"{name} {runner.name}")
 
     # --- for those who hold it in hand -----------------------------------------------------------
 

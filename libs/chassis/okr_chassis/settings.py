@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(default=7400, ge=0, le=65535)
     """0 takes a free port."""
+    metrics_port: Annotated[Annotated[int, Field(ge=0, le=65535)] | None, Optional] = None
+    """Where /metrics, /livez and /readyz are, beside `grpc_host`; 0 takes a free port, none opens none."""
     peers: dict[str, str] = {}
     """Service → host:port, for services that run in processes of their own; empty: all are here."""
 

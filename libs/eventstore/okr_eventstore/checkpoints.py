@@ -5,7 +5,8 @@ history and the events it parks; all of it or nothing. Checkpoints are compared 
 two runners that both believe a shard is theirs only one gets through.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,12 +15,11 @@ from msgspec.structs import astuple
 
 from okr_eventstore.database import Connection
 from okr_eventstore.errors import StoreUnavailableError
-from okr_eventstore.folding import FoldedRows, Key
+from okr_eventstore.folding import FoldedRows, Key, Stamp
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Row
 from okr_eventstore.tables import (
     LAST,
-    STAMPS,
     Generation,
     Table,
     live_generation,
@@ -153,17 +153,20 @@ class Ledger:
         switched generations. Read again and carry on from there.
         """
         arguments: list[Any] = [self.consumer, self.source]
-        arguments += _turned((m.shard, m.expected.position, m.expected.revision, m.epoch, m.position) for m in moves)
+        # Ascending: two runners can wait for each other, never lock each other out.
+        arguments += _turned(
+            (m.shard, m.expected.position, m.expected.revision, m.epoch, m.position) for m in sorted(moves)
+        )
         if self._live and self.generation is not None:
             arguments += [self.generation.name, self.generation.number]
         if parked:
             arguments += _turned(map(_parked_values, parked))
-        changed = []
-        for table in self._tables if rows is not None else ():
-            versions = _versions(table, rows)
-            if versions:
-                changed.append(table)
-                arguments += _turned(versions)
+        kept = rows.kept if rows is not None else {}
+        changed = [table for table in self._tables if table.kind in kept and kept[table.kind].stamps]
+        for table in changed:
+            arguments.append(_live_values(table, kept[table.kind].final()))
+            if table.history:
+                arguments.append(_past_values(table, kept[table.kind].versions))
         statement = self._statement(bool(parked), changed)
         moved = await connection.fetch(statement, *arguments)
         return {row["shard"]: Checkpoint(row["epoch"], row["position"], row["revision"]) for row in moved}
@@ -176,68 +179,65 @@ class Ledger:
 
     def _build(self, parks: bool, changed: Sequence[Table]) -> str:
         number = self.generation.number if self.generation is not None else 0
-        counter = iter(range(8, 32768))  # $1 to $7 are the consumer, its source and the moves
+        parameter = map("${}".format, count(8))  # $1 to $7 are the consumer, its source and the moves
 
-        def array(sql_type: str) -> str:
-            # JSON travels as text and is cast row by row.
-            return f"${next(counter)}::{'text' if sql_type == 'json' else sql_type}[]"
-
+        # LIMIT makes it a descent into the key's index for each shard, and the update goes to the places found.
+        # As joins both would read all of the consumer's checkpoints for a batch of one event.
         parts = [
             """moving AS MATERIALIZED (
-                SELECT c.shard FROM checkpoint c
-                  JOIN unnest($3::smallint[], $4::bigint[], $5::xid[]) AS e(shard, position, revision)
-                    ON c.shard = e.shard AND c.position = e.position AND c.xmin = e.revision
-                 WHERE c.consumer = $1 AND c.source = $2
-                 ORDER BY c.shard FOR UPDATE OF c)"""
+                SELECT found.at, m.epoch, m.position
+                  FROM unnest($3::smallint[], $4::bigint[], $5::xid[], $6::int[], $7::bigint[])
+                       AS m(shard, expected, revision, epoch, position)
+                 CROSS JOIN LATERAL (
+                       SELECT c.ctid AS at FROM checkpoint c
+                        WHERE c.consumer = $1 AND c.source = $2 AND c.shard = m.shard
+                          AND c.position = m.expected AND c.xmin = m.revision
+                        LIMIT 1 FOR UPDATE) AS found)"""
         ]
         conditions = ["(SELECT count(*) FROM moving) = cardinality($3::smallint[])"]
         if self._live:
             # KEY SHARE waits for a switch that is under way, and a switch waits for this batch.
             parts.append(
                 f"""live AS MATERIALIZED (
-                    SELECT FROM projection WHERE name = ${next(counter)}::text AND generation = ${next(counter)}::int
+                    SELECT FROM projection WHERE name = {next(parameter)}::text AND generation = {next(parameter)}::int
                        FOR KEY SHARE)"""
             )
             conditions.append("EXISTS (SELECT FROM live)")
         writes = []
         if parks:
+            arrays = ", ".join(
+                f"{next(parameter)}::{sql_type}[]"
+                for sql_type in ("smallint", "bigint", "uuid", "text", "text", "text")
+            )
             writes.append(
                 f"""aside AS (
                     INSERT INTO parked (consumer, source, shard, position, organization_id, stream_id, event, error)
                     SELECT $1, $2, shard, position, organization_id, stream_id, event::json, error
-                      FROM unnest({array("smallint")}, {array("bigint")}, {array("uuid")}, {array("text")},
-                                  {array("text")}, {array("text")})
-                           AS p(shard, position, organization_id, stream_id, event, error)
+                      FROM unnest({arrays}) AS p(shard, position, organization_id, stream_id, event, error)
                      WHERE (SELECT yes FROM go))"""
             )
         for index, table in enumerate(changed):
-            writes += _write_sql(table, number, f"r{index}", array)
+            writes += _write_sql(table, number, f"r{index}", parameter)
         return f"""
             WITH {", ".join(parts)},
             go AS MATERIALIZED (SELECT {" AND ".join(conditions)} AS yes),
             moved AS (
                 UPDATE checkpoint c SET epoch = m.epoch, position = m.position
-                  FROM unnest($3::smallint[], $6::int[], $7::bigint[]) AS m(shard, epoch, position)
-                 WHERE c.consumer = $1 AND c.source = $2 AND c.shard = m.shard AND (SELECT yes FROM go)
+                  FROM moving m WHERE c.ctid = m.at AND (SELECT yes FROM go)
              RETURNING c.shard, c.epoch, c.position, c.xmin AS revision)
             {"".join(f", {write}" for write in writes)}
             SELECT shard, epoch, position, revision FROM moved
         """
 
 
-def _write_sql(table: Table, number: int, alias: str, array: Any) -> list[str]:
-    """A table's share of the statement: its versions as rows, the final ones upserted, all of them kept."""
-    own = [column.name for column in table.columns]
-    stamps = [name for name, _ in STAMPS]
-    arrays = [array(column.sql_type) for column in table.columns] + [array(sql_type) for _, sql_type in STAMPS]
-    arrays.append(array("boolean"))
-    values = ", ".join(
-        f"{quoted(column.name)}::json" if column.sql_type == "json" else quoted(column.name) for column in table.columns
-    )
+def _write_sql(table: Table, number: int, alias: str, parameter: Iterator[str]) -> list[str]:
+    """A table's share of the statement: its rows as they are in the end, upserted, and all their versions, kept.
+
+    Rows travel as one array of the table's own row type: the driver and PostgreSQL then look at one array,
+    not at one for each column.
+    """
     live, past = quoted(table.live(number)), quoted(table.past(number))
-    # Prefixed, so that a row may have a field called as a stamp is, where it has no history.
-    stamp_aliases = [f"stamp_{name}" for name in stamps]
-    last = ", ".join(name for name, _ in LAST)
+    own = [column.name for column in table.columns]
     updates = [f"{quoted(name)} = excluded.{quoted(name)}" for name in own if name not in table.key]
     # A healed stream's events come late; the row still says which was the last in the log.
     updates += [
@@ -245,19 +245,14 @@ def _write_sql(table: Table, number: int, alias: str, array: Any) -> list[str]:
         for name, _ in LAST
     ]
     writes = [
-        f"""{alias} AS MATERIALIZED (
-            SELECT * FROM unnest({", ".join(arrays)}) AS r({names(own)}, {", ".join(stamp_aliases)}, is_final)
-             WHERE (SELECT yes FROM go))""",
         f"""{alias}_live AS (
-            INSERT INTO {live} AS t ({names(own)}, {last})
-            SELECT {values}, stamp_position, stamp_recorded_at, stamp_stream_version FROM {alias} WHERE is_final
+            INSERT INTO {live} AS t SELECT * FROM unnest({next(parameter)}::{live}[]) WHERE (SELECT yes FROM go)
             ON CONFLICT ({names(table.key)}) DO UPDATE SET {", ".join(updates)})""",
     ]
     if table.history:
         writes.append(
             f"""{alias}_past AS (
-                INSERT INTO {past} ({names(own)}, {", ".join(stamps)})
-                SELECT {values}, {", ".join(stamp_aliases)} FROM {alias})"""
+                INSERT INTO {past} SELECT * FROM unnest({next(parameter)}::{past}[]) WHERE (SELECT yes FROM go))"""
         )
     return writes
 
@@ -273,14 +268,16 @@ def _load_sql(table: Table, number: int) -> str:
                 CROSS JOIN LATERAL (SELECT t.* FROM {quoted(table.live(number))} t WHERE {same_key} LIMIT 1) AS found"""
 
 
-def _versions(table: Table, rows: FoldedRows | None) -> list[tuple[Any, ...]]:
-    """Every version a batch made of a table's rows, the last of each row marked."""
-    if rows is None:
-        return []
-    kept = rows.kept[table.kind]
-    versions = kept.versions if table.history else kept.final()
-    stamps, key_of = kept.stamps, kept.key_of
-    return [(*table.values(row), *astuple(stamp), stamps[key_of(row)] is stamp) for row, stamp in versions]
+def _live_values(table: Table, rows: Iterable[tuple[Row, Stamp]]) -> list[tuple[Any, ...]]:
+    """Rows as their table has them: their columns, then those of LAST."""
+    values = table.values
+    return [(*values(row), stamp.position, stamp.recorded_at, stamp.stream_version) for row, stamp in rows]
+
+
+def _past_values(table: Table, versions: Iterable[tuple[Row, Stamp]]) -> list[tuple[Any, ...]]:
+    """Versions as the history has them: the row's columns, then those of STAMPS."""
+    values = table.values
+    return [(*values(row), *astuple(stamp)) for row, stamp in versions]
 
 
 def _parked_values(item: Parking) -> tuple[Any, ...]:

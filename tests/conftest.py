@@ -1,5 +1,6 @@
-"""One real PostgreSQL for the whole run; a fresh schema for every test that asks for one."""
+"""One real PostgreSQL and one real Kafka for the whole run; a schema and topics of its own for every test."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,10 @@ from okr_chassis.postgres import EmbeddedPostgres
 from okr_eventstore.database import Database
 from okr_eventstore.migrate import LOG_MIGRATIONS, migrate
 from tests.support.environment import database_url
+from tests.support.kafka import LocalBroker, Topics, broker_for_everybody, broker_of_ones_own
+
+UNCHECKED = "NOT CHECKED: "
+"""How the reason of a skip begins that is owed to what the machine lacks."""
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +52,28 @@ async def fresh_dsn(postgres_dsn: str) -> AsyncIterator[str]:
         yield dsn
 
 
+@pytest.fixture(scope="session")
+async def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Where a broker answers that all tests share. One that stops or kills it takes `own_broker`."""
+    async with broker_for_everybody(tmp_path_factory.mktemp("kafka")) as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture
+async def topics(kafka_bootstrap: str) -> AsyncIterator[Topics]:
+    """Names of topics and groups that no other test has; the topics are deleted in the end."""
+    topics = Topics(kafka_bootstrap)
+    yield topics
+    await topics.delete()
+
+
+@pytest.fixture
+async def own_broker(tmp_path: Path) -> AsyncIterator[LocalBroker]:
+    """A broker to be stopped, killed and paused."""
+    async with broker_of_ones_own(tmp_path / "kafka") as broker:
+        yield broker
+
+
 @asynccontextmanager
 async def fresh_database(dsn: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex}"
@@ -65,3 +92,16 @@ async def drop_schema(dsn: str, schema: str) -> None:
         await connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
     finally:
         await connection.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What this machine could not check stands at the end of every run, where nobody misses it."""
+    why = Counter(
+        reason.partition(UNCHECKED)[2]
+        for report in terminalreporter.stats.get("skipped", [])
+        if UNCHECKED in (reason := report.longrepr[2] if isinstance(report.longrepr, tuple) else "")
+    )
+    if why:
+        terminalreporter.section("NOT CHECKED", yellow=True, bold=True)
+        for reason, tests in why.items():
+            terminalreporter.line(f"{tests} skipped: {reason}", yellow=True)

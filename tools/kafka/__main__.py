@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from okr_chassis.data_directory import DirectoryLock, claim
+from okr_chassis.data_directory import claim
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError
 from tools.kafka.broker import LocalBroker
@@ -27,7 +27,7 @@ async def serve(directory: Path, port: int) -> int:
         await broker.start()
         _say(_WELCOME.format(version=version(), bootstrap=broker.bootstrap, directory=directory))
         await broker.wait()
-        _say(f"Kafka has ended by itself; {broker.log_path} says:\n{broker.told()}")
+        _say(f"Kafka has ended by itself and said last: {broker.told()}; its log is {broker.log_path}")
         return 1
     except asyncio.CancelledError:
         _say("Stopping Kafka; its data stay.")
@@ -55,9 +55,7 @@ def main() -> int:
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         directory = claim(Settings.load().data_dir) / "kafka"
-        directory.mkdir(exist_ok=True)
-        with DirectoryLock(directory):
-            return asyncio.run(serve(directory, port))
+        return asyncio.run(serve(directory, port))
     except StartupError as error:
         print(error, file=sys.stderr)
         return 2

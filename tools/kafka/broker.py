@@ -16,7 +16,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 from types import TracebackType
@@ -24,12 +24,14 @@ from types import TracebackType
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from okr_chassis.data_directory import DirectoryLock
 from okr_chassis.startup import StartupError
 from tools.kafka.installation import HERE, Installation, Say, alone, install
 
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+SETTINGS = Template((HERE / "server.properties").read_text())
 CLUSTER_ID = "86lcP-CcRqyXm7WFaZ-Ghg"
 """16 bytes in base64url. Every broker here is a cluster of its own, so that one id does for all."""
 START_SECONDS = 90.0
@@ -70,6 +72,7 @@ class LocalBroker:
         self._flags = (*(_STEADY if steady else _QUICK), *_ALWAYS)
         self._say = say or log.debug
         self._process: asyncio.subprocess.Process | None = None
+        self._lock: DirectoryLock | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -102,14 +105,11 @@ class LocalBroker:
                 raise KafkaStartError(f"{HOST}:{port} is in use by another process; stop it or choose another port")
         installation = await asyncio.to_thread(install, self._say)
         await _archive_classes(installation, self._say)
-        flags = (*self._flags, f"-XX:SharedArchiveFile={installation.archive}")
-        await self._launch(installation, flags)
+        await self._launch(installation, f"-XX:SharedArchiveFile={installation.archive}")
 
     async def stop(self) -> None:
         """An orderly stop; also of a broker that is paused, or has stopped by itself."""
-        if self._process is None:
-            return
-        if self.running:
+        if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
             try:
@@ -118,7 +118,7 @@ class LocalBroker:
             except TimeoutError:
                 log.warning("Kafka at %s did not stop within %.0f s and was killed", self.bootstrap, STOP_SECONDS)
                 await self.kill()
-        self._process = None
+        self._gone()
 
     async def restart(self) -> None:
         """Stop in an orderly way and start again, on the same port and data."""
@@ -127,15 +127,18 @@ class LocalBroker:
 
     async def kill(self) -> None:
         """kill -9, and wait until it is gone."""
-        process, self._process = self._process, None
-        if process is not None:
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+                self._process.kill()
+            await self._process.wait()
+        self._gone()
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay, nobody answers."""
+        """SIGSTOP: connections stay, and from here on nobody answers."""
         self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        # The last of its threads may still be at work when the signal is sent; this returns when all have stopped.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
@@ -145,40 +148,56 @@ class LocalBroker:
         if self._process is not None:
             await self._process.wait()
 
-    def told(self, lines: int = 5) -> str:
-        """The last it said."""
-        with contextlib.suppress(FileNotFoundError):
-            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
-        return ""
+    def told(self) -> str:
+        """The last line it said, without where in its code it said so."""
+        said = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
+        return next((line for line in reversed(said) if not line.startswith("\tat ")), "nothing")
+
+    def _gone(self) -> None:
+        self._process = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _signal(self, which: signal.Signals) -> None:
         if self._process is None or self._process.returncode is not None:
             raise RuntimeError(f"the broker at {self.bootstrap} does not run")
         self._process.send_signal(which)
 
-    async def _launch(self, installation: Installation, flags: Sequence[str]) -> None:
-        logs = self.directory / "logs"
+    async def _launch(self, installation: Installation, *flags: str) -> None:
         await asyncio.to_thread(self.directory.mkdir, parents=True, exist_ok=True)
+        # Kafka notices a second broker on its data as well, and by then has ruined the first one's.
+        lock = DirectoryLock(self.directory)
+        lock.acquire()
+        self._lock = lock
+        try:
+            await self._serve([str(installation.java), *self._flags, *flags, "-cp", f"{installation.jars}/*"])
+        except TimeoutError:
+            await self.kill()
+            raise KafkaStartError(
+                f"Kafka does not serve at {self.bootstrap} after {START_SECONDS:.0f} s; its log is {self.log_path}"
+            ) from None
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def _serve(self, java: Sequence[str]) -> None:
+        logs = self.directory / "logs"
         properties = self.directory / "server.properties"
-        filled = Template((HERE / "server.properties").read_text()).substitute(
-            port=self.port, controller_port=self._controller_port, logs=logs.resolve()
+        properties.write_text(
+            SETTINGS.substitute(port=self.port, controller_port=self._controller_port, logs=logs.resolve())
         )
-        properties.write_text(filled)
-        java = [str(installation.java), *flags, "-cp", f"{installation.jars}/*"]
         formatted = (logs / "meta.properties").exists()
         if not formatted and await (await self._run(*java, *_FORMAT, str(properties))).wait() != 0:
-            raise KafkaStartError(f"Kafka cannot prepare {logs}; {self.log_path} says why:\n{self.told()}")
+            raise KafkaStartError(
+                f"Kafka cannot prepare {logs} and said last: {self.told()}; its log is {self.log_path}"
+            )
         self._process = await self._run(*java, "kafka.Kafka", str(properties))
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await self._serving(self._process)
-        except BaseException as error:
-            await self.kill()
-            if isinstance(error, TimeoutError):
-                raise KafkaStartError(
-                    f"Kafka does not serve at {self.bootstrap} after {START_SECONDS:.0f} s; its log is {self.log_path}"
-                ) from None
-            raise
+        await serving(self.bootstrap, START_SECONDS, ended=lambda: not self.running)
+        if not self.running:
+            raise KafkaStartError(
+                f"Kafka ended while it started and said last: {self.told()}; its log is {self.log_path}"
+            )
 
     async def _run(self, *command: str) -> asyncio.subprocess.Process:
         """A process that Ctrl-C in our terminal does not reach, and that does not outlive us where the system helps."""
@@ -188,26 +207,28 @@ class LocalBroker:
                 *tied, *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
 
-    async def _serving(self, process: asyncio.subprocess.Process) -> None:
-        while not await self._answers():
-            if process.returncode is not None:
-                raise KafkaStartError(
-                    f"Kafka ended with code {process.returncode} while it started; {self.log_path} says:\n{self.told()}"
-                )
+
+async def serving(bootstrap: str, seconds: float, ended: Callable[[], bool] = lambda: False) -> None:
+    """Wait until a broker answers there. Raises TimeoutError; leaves at once when it has `ended`."""
+    host, _, port = bootstrap.rpartition(":")
+    async with asyncio.timeout(seconds):
+        while not ended():
+            # Clients complain in the log about a port where nobody listens yet.
+            if await asyncio.to_thread(_listens, host, int(port)) and await _answers(bootstrap):
+                return
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _answers(self) -> bool:
-        """Whether the broker serves and has told its controller so."""
-        if not await asyncio.to_thread(_listens, self.port):
-            return False
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=2000)
-        try:
-            await admin.start()
-            return bool((await admin.describe_cluster())["brokers"])
-        except (KafkaError, OSError):
-            return False
-        finally:
-            await admin.close()
+
+async def _answers(bootstrap: str) -> bool:
+    """Whether the broker there answers, and has told its controller that it does."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
+    try:
+        await admin.start()
+        return bool((await admin.describe_cluster())["brokers"])
+    except (KafkaError, OSError):
+        return False
+    finally:
+        await admin.close()
 
 
 _FORMAT = ("kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config")
@@ -224,7 +245,7 @@ async def _archive_classes(installation: Installation, say: Say) -> None:
         unfinished = installation.archive.with_suffix(f".{os.getpid()}.new")
         broker = LocalBroker(Path(directory))
         try:
-            await broker._launch(installation, (*broker._flags, f"-XX:ArchiveClassesAtExit={unfinished}"))
+            await broker._launch(installation, f"-XX:ArchiveClassesAtExit={unfinished}")
             await broker.stop()
             unfinished.rename(installation.archive)
         except (KafkaStartError, OSError) as error:
@@ -250,7 +271,7 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
+def _listens(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False

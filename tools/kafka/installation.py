@@ -63,7 +63,8 @@ def install(say: Say = lambda line: None) -> Installation:
 
     Any number of processes may ask at once: one fetches, the others wait. Raises KafkaMissingError.
     """
-    java, java_version = _java()
+    named = os.environ.get("JAVA_HOME")
+    java, java_version = _java(str(Path(named) / "bin" / "java") if named else shutil.which("java"))
     home = cache() / version()
     home.mkdir(parents=True, exist_ok=True)
     installation = Installation(java, java_version, home)
@@ -87,9 +88,7 @@ def alone(home: Path) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def _java() -> tuple[Path, str]:
-    named = os.environ.get("JAVA_HOME")
-    found = str(Path(named) / "bin" / "java") if named else shutil.which("java")
+def _java(found: str | None) -> tuple[Path, str]:
     wanted = f"a Kafka broker needs Java {OLDEST_JAVA} or newer"
     remedy = "install one (openjdk-17-jre-headless, brew install openjdk) or name it with JAVA_HOME"
     if found is None:

@@ -68,6 +68,15 @@ class _NewCommand(NamedTuple):
     events: list[_NewEvent]
 
 
+class Appended(NamedTuple):
+    """A command whose events are committed: where the last of them stands, and when they were recorded."""
+
+    command: _NewCommand
+    epoch: int
+    position: int
+    recorded_at: datetime
+
+
 class _Pending(NamedTuple):
     command: _NewCommand
     answer: "asyncio.Future[Done]"
@@ -81,7 +90,12 @@ class Appender:
     """
 
     def __init__(
-        self, service: str, database: Database, codec: Codec, clock: Clock | None, appended: Callable[[set[int]], None]
+        self,
+        service: str,
+        database: Database,
+        codec: Codec,
+        clock: Clock | None,
+        appended: Callable[[Sequence[Appended]], None],
     ) -> None:
         self._service = service
         self._database = database
@@ -254,14 +268,15 @@ class Appender:
         raise AssertionError("unreachable")
 
     def _settle(self, batch: list[_Pending], rows: "list[asyncpg.Record]") -> None:
-        shards: set[int] = set()
+        appended: list[Appended] = []
         recorded = 0
-        for pending, (outcome, version, epoch, position, fingerprint, reply) in zip(batch, rows, strict=True):
+        for pending, row in zip(batch, rows, strict=True):
+            outcome, version, epoch, position, recorded_at, fingerprint, reply = row
             command = pending.command
             if outcome == "ok":
                 recorded += 1
                 if command.events:
-                    shards.add(command.shard)
+                    appended.append(Appended(command, epoch, position, recorded_at))
                 done = Done(version, Position(self._service, command.shard, epoch, position), False, command.reply)
                 _answer(pending, done)
             elif outcome == "conflict":
@@ -274,8 +289,8 @@ class Appender:
                 self.outcomes["duplicate"] += 1
                 _answer(pending, Done(version, Position(self._service, command.shard, epoch, position), True, reply))
         self.outcomes["ok"] += recorded
-        if shards:
-            self._appended(shards)
+        if appended:
+            self._appended(appended)
 
     def _drop(self) -> None:
         """Let go of a connection that is lost, without waiting for its other end to agree."""

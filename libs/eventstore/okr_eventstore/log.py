@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,12 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from okr_eventstore.appender import Appender, Clock
+from okr_eventstore.appender import Appended, Appender, Clock
 from okr_eventstore.codec import Codec
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.model import CommandContext, Done, Head, NewEvent, Position, RecordedEvent, shard_of
+from okr_eventstore.recent_events import RecentEvents
 
 PAGE_EVENTS = 1000
 NOTIFY_SECONDS = 0.002
@@ -58,7 +60,9 @@ class EventLog:
         self.service = service
         self.database = database
         self.codec = codec
-        self.appender = Appender(service, database, codec, clock, self._wake)
+        self.appender = Appender(service, database, codec, clock, self._hand_over)
+        self.recent = RecentEvents()
+        """What listeners were called for, so that they need not read it back."""
         self._listeners: list[Listener] = []
         self._woken: set[int] = set()
         self._waking = asyncio.Event()
@@ -166,7 +170,13 @@ class EventLog:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def _wake(self, shards: set[int]) -> None:
+    def _hand_over(self, appended: Sequence[Appended]) -> None:
+        """What was committed just now, to whoever listens here; and a word to other processes."""
+        shards = {each.command.shard for each in appended}
+        if self._listeners:
+            for each in appended:
+                shard = each.command.shard
+                self.recent.add(shard, each.epoch, decode_rows(self.codec, shard, _as_stored(each)))
         for listener in tuple(self._listeners):
             listener(shards)
         self._woken |= shards
@@ -193,6 +203,29 @@ class EventLog:
 
 def channel_of(schema: str) -> str:
     return f"okr_events_{schema}"
+
+
+def _as_stored(appended: Appended) -> Iterator[tuple[Any, ...]]:
+    """A command's events as the table has them. They are decoded like those, so that consumers see no difference."""
+    command, events = appended.command, appended.command.events
+    for before_last, event in zip(reversed(range(len(events))), events, strict=True):
+        yield (
+            appended.position - before_last,
+            command.organization_id,
+            command.stream_id,
+            command.expected_version + len(events) - before_last,
+            event.event_id,
+            event.type,
+            event.schema_version,
+            appended.recorded_at,
+            appended.recorded_at if event.occurred_at is None else event.occurred_at.astimezone(UTC),
+            command.command_id,
+            command.causation_id,
+            command.correlation_id,
+            command.actor,
+            event.data,
+            command.metadata,
+        )
 
 
 async def read_page(database: Database, codec: Codec, shard: int, after: int, limit: int) -> list[RecordedEvent]:

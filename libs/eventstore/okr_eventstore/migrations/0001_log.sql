@@ -125,7 +125,8 @@ CREATE TYPE new_command AS (
 -- A conflict or duplicate never touches its neighbours. `p_shards` are the shards of all commands, `p_now` replaces
 -- the clock. VOLATILE on purpose: the second statement sees what was committed before the locks were granted.
 CREATE FUNCTION append_batch(p_now timestamptz, p_shards smallint[], p_commands new_command[])
-RETURNS TABLE (outcome text, version bigint, epoch int, "position" bigint, fingerprint bytea, reply bytea)
+RETURNS TABLE (outcome text, version bigint, epoch int, "position" bigint, recorded_at timestamptz, fingerprint bytea,
+               reply bytea)
 LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -188,6 +189,6 @@ BEGIN
            CASE p.outcome WHEN 'ok' THEN p.expected + p.count WHEN 'duplicate' THEN p.done_version ELSE p.actual END,
            p.epoch,
            CASE p.outcome WHEN 'duplicate' THEN p.done_position ELSE p.last END,
-           p.done_fingerprint, p.done_reply
+           p.at, p.done_fingerprint, p.done_reply
       FROM placed p ORDER BY p.ordinal;
 END $$;

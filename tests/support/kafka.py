@@ -100,10 +100,9 @@ async def broker_for_everybody(directory: Path) -> AsyncIterator[str]:
 @asynccontextmanager
 async def broker_of_ones_own(directory: Path, instead_of: str = "") -> AsyncIterator[LocalBroker]:
     """A broker that may be stopped, killed and paused."""
-    try:
-        await asyncio.to_thread(install)
-    except KafkaMissingError as error:
-        _not_checked("; ".join(filter(None, (instead_of, str(error)))))
+    missing = await asyncio.to_thread(_what_is_missing)
+    if missing is not None:
+        _not_checked("; ".join(filter(None, (instead_of, missing))))
     async with LocalBroker(directory) as broker:
         yield broker
 
@@ -112,6 +111,14 @@ def _not_checked(why: str) -> NoReturn:
     if os.environ.get("REQUIRE_KAFKA") == "1":
         pytest.fail(f"REQUIRE_KAFKA=1 and there is no Kafka: {why}", pytrace=False)
     pytest.skip(f"NOT CHECKED: no Kafka on this machine: {why}")
+
+
+def _what_is_missing() -> str | None:
+    try:
+        install()
+    except KafkaMissingError as error:
+        return str(error)
+    return None
 
 
 def _no_engine() -> str | None:

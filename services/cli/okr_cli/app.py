@@ -8,6 +8,7 @@ from okr_cli.commands import (
     doctoring,
     events,
     importing,
+    kafka,
     operating,
     people,
     reading,
@@ -35,6 +36,18 @@ def build() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for topic in (starting, tokens, importing, reading, checking_in, events, people, operating, simulating, doctoring):
+    for topic in (
+        starting,
+        tokens,
+        importing,
+        reading,
+        checking_in,
+        events,
+        people,
+        operating,
+        kafka,
+        simulating,
+        doctoring,
+    ):
         topic.declare(app)
     return app

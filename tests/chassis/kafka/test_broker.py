@@ -1,6 +1,9 @@
 """The broker the tests stand on keeps what it was given, through everything that is done to it."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ from tests.support.kafka import LocalBroker, Topics, broker_of_ones_own, contain
 from tools.kafka.broker import KafkaStartError
 from tools.kafka.installation import KafkaMissingError, install
 
+ROOT = Path(__file__).parents[3]
 GOALS = topic_of("goals")
 
 
@@ -136,6 +140,24 @@ def test_an_old_java_is_refused_by_what_it_says_of_itself(monkeypatch: pytest.Mo
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(KafkaMissingError, match=r'is openjdk version "11\.0\.2"'):
         install()
+
+
+@pytest.mark.parametrize("demanded", [False, True])
+def test_a_machine_without_kafka_says_at_the_end_of_the_run_what_was_not_checked(
+    demanded: bool, tmp_path: Path
+) -> None:
+    without = {"JAVA_HOME": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/nobody", "KAFKA_BOOTSTRAP": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/chassis/kafka/test_topics.py", "-k", "one_broker_that_answers"],
+        cwd=ROOT, env=os.environ | without | {"REQUIRE_KAFKA": str(int(demanded))}, capture_output=True, text=True,
+    )  # fmt: skip
+    if demanded:
+        assert done.returncode == 1
+        assert "REQUIRE_KAFKA=1 and there is no Kafka: KAFKA_BOOTSTRAP is not set; no container engine" in done.stdout
+    else:
+        assert done.returncode == 0
+        assert "= NOT CHECKED =" in done.stdout
+        assert "1 skipped: no Kafka on this machine: KAFKA_BOOTSTRAP is not set; no container engine" in done.stdout
 
 
 def test_a_container_gets_the_settings_of_our_own_broker() -> None:

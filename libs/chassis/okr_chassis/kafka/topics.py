@@ -113,7 +113,7 @@ async def _admin(bootstrap: Sequence[str]) -> AsyncIterator[AIOKafkaAdminClient]
             await admin.start()
         except (KafkaError, OSError) as error:
             raise BrokersAwayError(
-                f"no Kafka broker answers at {servers} ({error}); start one (`make kafka`) or correct OKR_KAFKA"
+                f"no Kafka broker answers at {servers}; start one (`make kafka`) or correct OKR_KAFKA"
             ) from error
         try:
             yield admin

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import asyncpg
 import structlog
 
-from okr_chassis.kafka.leases import LEASE_SECONDS, Lease, Leases, Progress
+from okr_chassis.kafka.leases import LEASE_SECONDS, Lease, Leases, Progress, Standing
 from okr_chassis.kafka.publishing import BATCH_BYTES, Batch, Publisher, PublishError, TooLargeError
 from okr_chassis.kafka.stored import read_stored
-from okr_chassis.kafka.tail import TailReader
+from okr_chassis.kafka.tail import Tail, TailReader
 from okr_chassis.kafka.topics import PREFIX, partition_of, topic_of
 from okr_eventstore.database import Database, is_transient
 from okr_eventstore.errors import StoreUnavailableError
@@ -209,7 +209,7 @@ class Relay:
                 following = await self._next_round(publisher)
                 await _done(under_way)
                 under_way = None
-                if following := self._still_ours(following):
+                if following:
                     under_way = asyncio.create_task(self._publish(publisher, following))
                 else:
                     await self._wait()
@@ -229,7 +229,6 @@ class Relay:
             try:
                 lost = await self.leases.renew()
                 if lost:
-                    self.fenced += 1
                     logger.warning("relay lost partitions", service=self.service, partitions=sorted(lost))
                 if self.leases.wanting:
                     taken = await self.leases.acquire()
@@ -265,7 +264,7 @@ class Relay:
         standing = await self.leases.standing(lease.partition for lease in new)
         found: dict[Lease, Progress] = {}
         for lease in new:
-            tail = await tails.look(lease.partition, standing[lease.partition])
+            tail = await self._look(tails, lease.partition, standing[lease.partition])
             if not tail.intact:
                 self.refilled += 1
                 logger.warning(
@@ -282,6 +281,9 @@ class Relay:
             for shard, cursor in standing[lease.partition].cursors.items():
                 self._after[shard] = progress.positions.get(shard, cursor.position)
                 self._grown.add(shard)
+
+    async def _look(self, tails: TailReader, partition: int, standing: Standing) -> Tail:
+        return await tails.look(partition, standing)
 
     def _check_is_due(self) -> bool:
         return time.monotonic() - self._checked_at >= CHECK_SECONDS
@@ -339,7 +341,10 @@ class Relay:
         return following
 
     def _still_ours(self, parts: Round) -> Round:
-        """What may be sent. A partition whose lease may have run out meanwhile is looked at again from its cursors."""
+        """What may be sent, asked last of all: this process may have been stopped anywhere before.
+
+        A partition whose lease may have run out meanwhile is looked at again from its cursors.
+        """
         for lease in parts:
             if not self.leases.holds(lease):
                 self._settled.pop(lease.partition, None)
@@ -355,6 +360,9 @@ class Relay:
         ]
 
     async def _publish(self, publisher: Publisher, parts: Round) -> None:
+        parts = self._still_ours(parts)
+        if not parts:
+            return
         try:
             ends = await self._send(publisher, {lease.partition: part.batch for lease, part in parts.items()})
         except TooLargeError as error:

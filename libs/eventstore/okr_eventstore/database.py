@@ -84,7 +84,9 @@ class Database:
         with _reported():
             connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
             try:
-                await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+                # A role that was given its schema ready-made need not be allowed to make others.
+                if await connection.fetchval("SELECT to_regnamespace(quote_ident($1)) IS NULL", schema):
+                    await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
             except asyncpg.UniqueViolationError:
                 pass  # another process created it in the same instant
             finally:

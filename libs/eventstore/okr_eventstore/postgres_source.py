@@ -10,8 +10,10 @@ import asyncpg
 from okr_eventstore.codec import Codec
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.lines import Lines
 from okr_eventstore.log import EventLog, channel_of, decode_rows, read_heads, read_page
 from okr_eventstore.model import SHARDS, Head, RecordedEvent, ShardBatch
+from okr_eventstore.projection import ProjectedEvent
 
 POLL_SECONDS = 0.25
 """The backstop behind wake-ups, which may be lost."""
@@ -34,7 +36,8 @@ _FETCH = """
 class PostgresSource:
     """Tails one service's log. Within a shard nothing is skipped or repeated: positions are commit order.
 
-    With a `log` of this process wake-ups are plain calls; without one they come by LISTEN.
+    With a `log` of this process wake-ups are plain calls; without one, or where other processes append to it too
+    (`written_elsewhere`), they come by LISTEN.
     """
 
     def __init__(
@@ -44,16 +47,20 @@ class PostgresSource:
         codec: Codec,
         *,
         log: EventLog | None = None,
+        written_elsewhere: bool = False,
         shards: Iterable[int] = range(SHARDS),
     ) -> None:
         self.service = service
         self._database = database
         self._codec = codec
+        self._lines = Lines(database, codec)
         self._log = log
+        self._listens = log is None or written_elsewhere
         self._shards = frozenset(shards)
         self._after: dict[int, int] = {}
         self._grown: set[int] = set()
         self._last = -1
+        self._reassigned = False
         self._woken = asyncio.Event()
         self._stop_listening: Any = None
         self._listening: asyncio.Task[None] | None = None
@@ -61,7 +68,7 @@ class PostgresSource:
     async def start(self) -> None:
         if self._log is not None:
             self._stop_listening = self._log.listen(self._wake)
-        else:
+        if self._listens:
             self._listening = asyncio.create_task(self._listen(), name=f"listen {self.service}")
 
     async def close(self) -> None:
@@ -75,7 +82,17 @@ class PostgresSource:
     async def assignments(self) -> frozenset[int]:
         return self._shards
 
+    def assign(self, shards: Iterable[int]) -> None:
+        """From now on only these shards are this consumer's; whoever fetches is told at once by an empty answer."""
+        self._shards = frozenset(shards)
+        self._after = {shard: after for shard, after in self._after.items() if shard in self._shards}
+        self._grown &= self._shards
+        self._reassigned = True
+        self._woken.set()
+
     async def seek(self, shard: int, after: int) -> None:
+        if shard not in self._shards:
+            return  # given away since the runner looked
         self._after[shard] = after
         self._grown.add(shard)  # whether it has grown shows at the next fetch
         self._woken.set()
@@ -84,6 +101,9 @@ class PostgresSource:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         while True:
+            if self._reassigned:
+                self._reassigned = False
+                return []
             batches = await self._fetch_grown()
             left = deadline - loop.time()
             if batches or left <= 0:
@@ -100,6 +120,10 @@ class PostgresSource:
     async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
         return await read_page(self._database, self._codec, shard, after, up_to - after)
 
+    async def page(self, shard: int, after: int, up_to: int) -> Sequence[ProjectedEvent]:
+        """The same events with what a fold may know of them, which a rebuild reads faster."""
+        return await self._lines.page(shard, after, up_to)
+
     async def _fetch_grown(self) -> list[ShardBatch]:
         # Round and round: with always the lowest first, many busy shards would keep the highest waiting for ever.
         shards = sorted(self._grown, key=lambda shard: (shard <= self._last, shard))[:FETCH_SHARDS]
@@ -111,13 +135,15 @@ class PostgresSource:
         try:
             rows = await self._database.fetch(_FETCH, shards, [self._after[shard] for shard in shards], limit)
         except BaseException:
-            self._grown.update(shards)
+            self._grown.update(shard for shard in shards if shard in self._after)
             raise
         by_shard: dict[int, list[asyncpg.Record]] = {}
         for row in rows:
             by_shard.setdefault(row["shard"], []).append(row)
         batches: list[ShardBatch] = []
         for shard, found in by_shard.items():
+            if shard not in self._after:
+                continue  # given away while the query ran
             events = self._decode(shard, found)
             self._after[shard] = events[-1].position
             if len(events) == limit:
@@ -130,7 +156,7 @@ class PostgresSource:
 
     async def _wait(self, timeout_seconds: float) -> bool:
         self._woken.clear()
-        if self._grown:
+        if self._grown or self._reassigned:
             return True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):

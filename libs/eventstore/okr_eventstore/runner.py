@@ -38,6 +38,8 @@ SHARED_EVENTS = 32
 """As many where a reaction takes turns: one group should not last much longer than a turn."""
 BACKFILL_EVENTS = 1000
 """The most events asked from the log's owner at once; a longer gap is closed in several steps."""
+LOOK_SECONDS = 0.02
+"""How often it is looked how far another process has come with a shard, while somebody waits for it."""
 FIRST_WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 5.0
 REACT_STREAMS = 16
@@ -158,24 +160,35 @@ class Runner:
         """Wait until `position` of `shard` is applied. False after the timeout, or at once when halted."""
         if self._position(shard) >= position:
             return True
-        if self.halted:
-            return False
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while shard in self.checkpoints and self._is_connected():
-            arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        while True:
+            if self._applies(shard):
+                await self._arrival(shard, position, deadline)
+            mine = self._applies(shard)
+            reached = (self._position(shard) if mine else await self._stored_position(shard)) >= position
+            left = deadline - loop.time()
+            if reached or self.halted or left <= 0:
+                return reached
+            if not mine:
+                await asyncio.sleep(min(LOOK_SECONDS, left))
+
+    def _applies(self, shard: int) -> bool:
+        """Whether it is this process that applies a shard, as far as it knows."""
+        return shard in self.checkpoints and self._is_connected()
+
+    async def _arrival(self, shard: int, position: int, deadline: float) -> None:
+        """Wait until this process has applied `position`, or nothing more is to be expected of it."""
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = (position, arrived)
         waiters = self._waiters.setdefault(shard, [])
         waiters.append(waiter)
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await arrived
-        except TimeoutError:
-            pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await arrived
         finally:
             waiters.remove(waiter)
-        if shard in self.checkpoints and self._is_connected():
-            return self._position(shard) >= position
-        return await self._stored_position(shard) >= position
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -377,10 +390,13 @@ class Runner:
         return self._connection is not None and not self._connection.is_closed()
 
     async def _stored_position(self, shard: int) -> int:
-        """How far a shard is that another process reads."""
+        """How far a shard is that another process reads, in the generation that is live by now."""
+        projection = self.subscription.projection
         stored = await self._database.fetchval(
-            "SELECT position FROM checkpoint WHERE consumer = $1 AND source = $2 AND shard = $3",
-            self.consumer,
+            """SELECT position FROM checkpoint
+                WHERE consumer = coalesce((SELECT name || '@' || generation FROM projection WHERE name = $1), $1)
+                  AND source = $2 AND shard = $3""",
+            self.name if projection is None else projection.name,
             self.source.service,
             shard,
         )

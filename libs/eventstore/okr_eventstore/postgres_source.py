@@ -10,10 +10,8 @@ import asyncpg
 from okr_eventstore.codec import Codec
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
-from okr_eventstore.lines import Lines
 from okr_eventstore.log import EventLog, channel_of, decode_rows, read_heads, read_page
 from okr_eventstore.model import SHARDS, Head, RecordedEvent, ShardBatch
-from okr_eventstore.projection import ProjectedEvent
 
 POLL_SECONDS = 0.25
 """The backstop behind wake-ups, which may be lost."""
@@ -53,7 +51,6 @@ class PostgresSource:
         self.service = service
         self._database = database
         self._codec = codec
-        self._lines = Lines(database, codec)
         self._log = log
         self._listens = log is None or written_elsewhere
         self._shards = frozenset(shards)
@@ -120,10 +117,6 @@ class PostgresSource:
     async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
         return await read_page(self._database, self._codec, shard, after, up_to - after)
 
-    async def page(self, shard: int, after: int, up_to: int) -> Sequence[ProjectedEvent]:
-        """The same events with what a fold may know of them, which a rebuild reads faster."""
-        return await self._lines.page(shard, after, up_to)
-
     async def _fetch_grown(self) -> list[ShardBatch]:
         # Round and round: with always the lowest first, many busy shards would keep the highest waiting for ever.
         shards = sorted(self._grown, key=lambda shard: (shard <= self._last, shard))[:FETCH_SHARDS]
@@ -132,24 +125,40 @@ class PostgresSource:
         self._last = shards[-1]
         self._grown.difference_update(shards)  # whoever grows during the query is added again
         limit = min(FETCH_EVENTS_A_SHARD, max(1, FETCH_EVENTS // len(shards)))
-        try:
-            rows = await self._database.fetch(_FETCH, shards, [self._after[shard] for shard in shards], limit)
-        except BaseException:
-            self._grown.update(shard for shard in shards if shard in self._after)
-            raise
+        batches = self._at_hand(shards, limit)
+        missing = [shard for shard in shards if shard not in {batch.shard for batch in batches}]
+        if missing:
+            try:
+                batches += await self._read(missing, limit)
+            except BaseException:
+                self._grown.update(shard for shard in shards if shard in self._after)
+                raise
+            batches = [batch for batch in batches if batch.shard in self._after]  # others were given away meanwhile
+        for batch in batches:
+            self._after[batch.shard] = batch.events[-1].position
+            if len(batch.events) == limit:
+                self._grown.add(batch.shard)
+        return batches
+
+    def _at_hand(self, shards: Sequence[int], limit: int) -> list[ShardBatch]:
+        """What this process has appended itself and need not read back."""
+        if self._log is None:
+            return []
+        batches = []
+        for shard in shards:
+            batch = self._log.recent.after(shard, self._after[shard], limit)
+            if batch is not None:
+                batches.append(batch)
+                if batch.events[-1].position < self._log.recent.last(shard):
+                    self._grown.add(shard)  # another process appended in between: the rest comes from the log
+        return batches
+
+    async def _read(self, shards: Sequence[int], limit: int) -> list[ShardBatch]:
+        rows = await self._database.fetch(_FETCH, shards, [self._after[shard] for shard in shards], limit)
         by_shard: dict[int, list[asyncpg.Record]] = {}
         for row in rows:
             by_shard.setdefault(row["shard"], []).append(row)
-        batches: list[ShardBatch] = []
-        for shard, found in by_shard.items():
-            if shard not in self._after:
-                continue  # given away while the query ran
-            events = self._decode(shard, found)
-            self._after[shard] = events[-1].position
-            if len(events) == limit:
-                self._grown.add(shard)
-            batches.append(ShardBatch(shard, found[0]["epoch"], events))
-        return batches
+        return [ShardBatch(shard, found[0]["epoch"], self._decode(shard, found)) for shard, found in by_shard.items()]
 
     def _decode(self, shard: int, rows: Sequence[asyncpg.Record]) -> list[RecordedEvent]:
         return decode_rows(self._codec, shard, [tuple(row)[2:] for row in rows])

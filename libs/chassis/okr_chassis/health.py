@@ -23,7 +23,7 @@ STILL_SECONDS = 300.0
 ANSWER_SECONDS = 2.0
 """How long PostgreSQL may take to answer a probe."""
 KEPT_SECONDS = 0.5
-"""Answers are good for so long, however many ask."""
+"""PostgreSQL's answers are good for so long, however many ask."""
 LOOK_SECONDS = 2.0
 """How often health over gRPC is brought up to date."""
 
@@ -56,24 +56,24 @@ class Health:
         self._monotonic = monotonic
         self._step = "starting"
         self._leaving = False
-        self._kept: tuple[float, Verdict] | None = None
-        self._looking: asyncio.Task[Verdict] | None = None
+        self._kept: tuple[float, list[Check]] | None = None
+        self._looking: asyncio.Task[list[Check]] | None = None
 
     def steps(self, say: Callable[[str], None]) -> Callable[[str], None]:
         """`say`, heard here too: what the start is at, for whoever asks why it takes so long."""
 
         def said(step: str) -> None:
-            self._step, self._kept = step, None
+            self._step = step
             say(step)
 
         return said
 
     def started(self) -> None:
-        self._step, self._kept = "", None
+        self._step, self._kept = "", None  # the services are there by now
 
     def leave(self) -> None:
         """Not ready from now on: whoever sends calls should send them elsewhere, before we take none any more."""
-        self._leaving, self._kept = True, None
+        self._leaving = True
 
     # --- what is looked at -----------------------------------------------------------------------
 
@@ -83,6 +83,19 @@ class Health:
 
     async def ready(self) -> Verdict:
         """Asks PostgreSQL, once for all who ask at the same time."""
+        databases = await self._databases()
+        return _verdict(
+            [
+                Check("started", not self._step, self._step or "everything is up"),
+                Check("staying", not self._leaving, "it stops; send calls elsewhere" if self._leaving else "it stays"),
+                *databases,
+                *self._writers(),
+                *self._consumers_work(),
+                *(check for extra in self.extra for check in extra()),
+            ]
+        )
+
+    async def _databases(self) -> list[Check]:
         kept = self._kept
         if kept is not None and self._monotonic() - kept[0] < KEPT_SECONDS:
             return kept[1]
@@ -90,21 +103,11 @@ class Health:
             self._looking = asyncio.create_task(self._look())
         return await asyncio.shield(self._looking)
 
-    async def _look(self) -> Verdict:
+    async def _look(self) -> list[Check]:
         databases = {name: running.host.database for name, running in self._services.items()}
-        checks = [
-            Check("started", not self._step, self._step or "everything is up"),
-            Check(
-                "staying", not self._leaving, "it stops; send calls elsewhere" if self._leaving else "it takes calls"
-            ),
-            *await asyncio.gather(*(_answers(name, database) for name, database in databases.items())),
-            *self._writers(),
-            *self._consumers_work(),
-            *(check for extra in self.extra for check in extra()),
-        ]
-        verdict = _verdict(checks)
-        self._kept = (self._monotonic(), verdict)
-        return verdict
+        checks = list(await asyncio.gather(*(_answers(name, database) for name, database in databases.items())))
+        self._kept = (self._monotonic(), checks)
+        return checks
 
     def _writers(self) -> Iterable[Check]:
         for name, running in self._services.items():

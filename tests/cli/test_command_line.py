@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from okr_chassis.issuer import InternalIssuer
 from okr_cli.app import build
 from okr_cli.commands.importing import Cycle
 from okr_cli.failures import EXIT_CODES, SetupError
@@ -19,7 +20,7 @@ from okr_cli.failures import EXIT_CODES, SetupError
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     "up", "token", "import", "board", "check-in", "correct", "history", "tree", "inbox", "events tail",
-    "rebuild insights", "verify", "doctor", "parked list", "parked retry", "kafka provision",
+    "rebuild insights", "verify", "doctor", "parked list", "parked retry", "kafka provision", "keys",
 )  # fmt: skip
 HEADER = "Objective,Department,Owner,Key result,Start,Target,Unit\n"
 
@@ -273,6 +274,39 @@ def test_a_missing_library_is_one_line_and_ends_with_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("okr: the library 'grpc' is missing")
     assert len(done.stderr.splitlines()) == 1
+
+
+# Keys
+
+
+def test_keys_are_made_once_for_their_owner_alone_and_kept_ever_after(tmp_path: Path) -> None:
+    first = okr("keys")
+    made = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    second = okr("keys", "--json")
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stdout.count("made now") == 2
+    assert [each["made"] for each in json.loads(second.stdout)["keys"]] == [False, False]
+    assert b"PRIVATE KEY" in made["internal.pem"]
+    assert len(made["vault.key"]) == 32
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    assert {(tmp_path / "data" / name).stat().st_mode & 0o777 for name in ("internal.pem", "vault.key")} == {0o600}
+
+
+def test_keys_lie_where_the_settings_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OKR_INTERNAL_KEY_FILE", str(tmp_path / "internal"))
+    monkeypatch.setenv("OKR_VAULT_KEY_FILE", str(tmp_path / "vault"))
+    assert okr("keys").exit_code == 0
+    assert InternalIssuer(tmp_path / "internal").trusted().keys
+    assert len((tmp_path / "vault").read_bytes()) == 32
+
+
+def test_a_key_that_is_none_is_left_alone_and_told(tmp_path: Path) -> None:
+    okr("keys")
+    (tmp_path / "data" / "internal.pem").write_text("not a key")
+    result = okr("keys")
+    assert result.exit_code == 2
+    assert "internal.pem" in result.stderr
+    assert (tmp_path / "data" / "internal.pem").read_text() == "not a key"
 
 
 # Documentation

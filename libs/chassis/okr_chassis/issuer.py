@@ -104,6 +104,11 @@ class InternalIssuer:
         return TrustedIssuer(INTERNAL_ISSUER, self._audience, keys, internal=True)
 
 
+def keep_internal_key(path: Path) -> None:
+    """Make the key that services in processes of their own share, unless it is there."""
+    _private_key(keep_secret(path, _new_key), path)
+
+
 def _new_key() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 

@@ -9,6 +9,7 @@ from okr_cli.commands import (
     events,
     importing,
     kafka,
+    keys,
     operating,
     people,
     reading,
@@ -46,6 +47,7 @@ def build() -> typer.Typer:
         people,
         operating,
         kafka,
+        keys,
         simulating,
         doctoring,
     ):

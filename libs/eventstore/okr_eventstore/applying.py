@@ -272,7 +272,7 @@ async def digest(
     async def load(kind: type[Row], keys: Sequence[Key]) -> list[Row]:
         return await ledger.load(connection, kind, keys)
 
-    return await fold_batch(projection, events, load)
+    return await fold_batch(projection, events, load, ledger.recent)
 
 
 def chunks(batches: Iterable[ShardBatch], limit: int) -> Iterable[list[ShardBatch]]:

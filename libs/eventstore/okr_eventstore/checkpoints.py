@@ -18,6 +18,7 @@ from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.folding import FoldedRows, Key, Stamp
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.projection import Projection, Row
+from okr_eventstore.recent_rows import RecentRows
 from okr_eventstore.tables import (
     LAST,
     Generation,
@@ -48,7 +49,9 @@ class Checkpoint(NamedTuple):
     revision: int
 
 
-async def open_ledger(connection: Connection, name: str, source: str, projection: Projection | None) -> "Ledger":
+async def open_ledger(
+    connection: Connection, name: str, source: str, projection: Projection | None, recent: RecentRows | None = None
+) -> "Ledger":
     """A consumer's ledger as it is now: for a projection, over the generation that is live.
 
     Raises StoreUnavailableError while that generation is not what this release's fold makes.
@@ -58,7 +61,7 @@ async def open_ledger(connection: Connection, name: str, source: str, projection
     generation = await live_generation(connection, projection.name)
     if generation is None or not generation.fits(projection):
         raise StoreUnavailableError(f"{projection.name} must be rebuilt: its version or its rows' shape changed")
-    return Ledger(generation.consumer, source, projection=projection, generation=generation)
+    return Ledger(generation.consumer, source, projection=projection, generation=generation, recent=recent)
 
 
 class Move(NamedTuple):
@@ -80,7 +83,8 @@ class Parking(NamedTuple):
 class Ledger:
     """One consumer's checkpoints, parked streams and, for a projection, rows in one generation of tables.
 
-    `live` ties every move to that generation being the one readers see.
+    `live` ties every move to that generation being the one readers see. `recent` saves loading what the last batches
+    asked for; it is for who moves in transactions of their own, since one that is rolled back must be forgotten.
     """
 
     def __init__(
@@ -91,10 +95,12 @@ class Ledger:
         projection: Projection | None = None,
         generation: Generation | None = None,
         live: bool = True,
+        recent: RecentRows | None = None,
     ) -> None:
         self.consumer = consumer
         self.source = source
         self.generation = generation
+        self.recent = recent
         self._live = live and generation is not None
         self._tables = tables_of(projection) if projection is not None else []
         self._statements: dict[tuple[bool, tuple[str, ...]], str] = {}
@@ -103,6 +109,7 @@ class Ledger:
 
     async def read(self, connection: Connection, shards: Iterable[int]) -> dict[int, Checkpoint]:
         """The checkpoint of every shard asked for; where there was none there is one at 0 now."""
+        self._forget()  # others may have had these shards meanwhile
         wanted = sorted(shards)
         await connection.execute(
             """INSERT INTO checkpoint (consumer, source, shard, epoch, position)
@@ -168,8 +175,20 @@ class Ledger:
             if table.history:
                 arguments.append(_past_values(table, kept[table.kind].versions))
         statement = self._statement(bool(parked), changed)
-        moved = await connection.fetch(statement, *arguments)
+        try:
+            moved = await connection.fetch(statement, *arguments)
+        except BaseException:
+            self._forget()
+            raise
+        if len(moved) < len(moves):
+            self._forget()
+        elif self.recent is not None and rows is not None:
+            self.recent.learn(rows)
         return {row["shard"]: Checkpoint(row["epoch"], row["position"], row["revision"]) for row in moved}
+
+    def _forget(self) -> None:
+        if self.recent is not None:
+            self.recent.forget()
 
     def _statement(self, parks: bool, changed: Sequence[Table]) -> str:
         variant = (parks, tuple(table.name for table in changed))

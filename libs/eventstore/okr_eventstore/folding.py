@@ -8,7 +8,7 @@ in the same rows.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Generic, NoReturn
+from typing import Any, Generic, NoReturn, Protocol, cast
 
 from msgspec import Struct
 
@@ -59,11 +59,21 @@ class Kept(Generic[RowT]):
         return [(self.current[key], stamp) for key, stamp in self.stamps.items()]
 
 
+class Known(Protocol):
+    """Rows that need not be loaded, by kind and key; None where there is none."""
+
+    def __contains__(self, kind_and_key: tuple[type[Row], Key]) -> bool: ...
+
+    def __getitem__(self, kind_and_key: tuple[type[Row], Key]) -> Row | None: ...
+
+
 class FoldedRows(Rows):
     """Rows in memory. With `complete`, what is not here does not exist; else it is noted as missing."""
 
-    def __init__(self, kinds: Iterable[type[Row]], *, complete: bool) -> None:
+    def __init__(self, kinds: Iterable[type[Row]], *, complete: bool, known: Known | None = None) -> None:
+        """`known` are rows as they stand, beside those that will be loaded."""
         self.kept: dict[type[Row], Kept[Any]] = {kind: Kept(kind, complete=complete) for kind in kinds}
+        self._known = known
         self._event: RecordedEvent | None = None
         self._stamp: Stamp | None = None
 
@@ -139,6 +149,9 @@ class FoldedRows(Rows):
         assert self._event is not None, "rows are asked for by a fold, and a fold has an event"
         if key[0] != self._event.organization_id:
             self._refuse_stranger(kept.kind, key[0])
+        if self._known is not None and (kept.kind, key) in self._known:
+            row = kept.loaded[key] = cast(RowT | None, self._known[kept.kind, key])
+            return row
         kept.missing.add(key)
         return None
 
@@ -169,12 +182,14 @@ Load = Callable[[type[Row], Sequence[Key]], Awaitable[Iterable[Row]]]
 """Reads the rows of one kind that exist among these keys."""
 
 
-async def fold_batch(projection: Projection, events: Sequence[RecordedEvent], load: Load) -> FoldedRows:
-    """The rows that `events` make of those that `load` finds, one call a table and depth of asking.
+async def fold_batch(
+    projection: Projection, events: Sequence[RecordedEvent], load: Load, known: Known | None = None
+) -> FoldedRows:
+    """The rows that `events` make of those `known` or found by `load`, one call a table and depth of asking.
 
     Raises whatever the fold raises once it has seen all the rows it wants.
     """
-    rows = FoldedRows(projection.rows, complete=False)
+    rows = FoldedRows(projection.rows, complete=False, known=known)
     while True:
         error = rows.fold(projection.project, events)
         missing = rows.missing()

@@ -25,6 +25,7 @@ from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.handling import handling
 from okr_eventstore.model import Head, RecordedEvent, ShardBatch
 from okr_eventstore.projection import Projection, React
+from okr_eventstore.recent_rows import RecentRows
 from okr_eventstore.source import EventSource
 from okr_eventstore.tables import live_generation
 
@@ -262,7 +263,9 @@ class Runner:
         """Learn everything from the database, as after a start: generation, checkpoints, parked streams."""
         connection = await self._connect()
         applier = Applier(
-            await open_ledger(connection, self.name, self.source.service, self.subscription.projection),
+            await open_ledger(
+                connection, self.name, self.source.service, self.subscription.projection, RecentRows()
+            ),
             projection=self.subscription.projection,
             react=self.subscription.react,
             counters=self.counters,

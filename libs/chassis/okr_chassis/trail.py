@@ -9,18 +9,19 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 from grpc import aio
 
 from okr_chassis import tracing
-from okr_chassis.correlation import running_correlation_id
+from okr_chassis.correlation import correlated, running_correlation_id
 from okr_chassis.running import running_service
-from okr_eventstore.handling import handling
 from okr_eventstore.log import EventLog
-from okr_eventstore.model import CommandContext, Done, NewEvent, RecordedEvent, ShardBatch
+from okr_eventstore.model import CommandContext, Done, NewEvent, ShardBatch
 from okr_eventstore.runner import Runner, Witness, unseen
+from okr_eventstore.source import EventSource
 
 log = logging.getLogger(__name__)
 
@@ -128,46 +129,94 @@ class FollowedLog(EventLog):
 # --- the bus -------------------------------------------------------------------------------------
 
 
-def published(service: str, events: Iterable[RecordedEvent], began_ns: int) -> None:
+class Step(NamedTuple):
+    """One event where it has got to."""
+
+    source: str
+    type: str
+    shard: int
+    position: int
+    correlation_id: str
+    traceparent: str | None
+
+
+def published(steps: Iterable[Step], began_ns: int) -> None:
     """Kafka has acknowledged these events; sending them began at `began_ns` (time.time_ns)."""
-    _told("relay", service, "PRODUCER", "published", events, began_ns)
+    for step in steps:
+        _tell(f"relay {step.source}", "PRODUCER", "published", step, began_ns)
 
 
-def received(service: str, consumer: str, events: Iterable[RecordedEvent], began_ns: int) -> None:
-    """These events of `service` have come over the bus for a consumer."""
-    _told(f"receive {consumer}", service, "CONSUMER", "received", events, began_ns)
+def over_bus(source: EventSource, consumer: str) -> EventSource:
+    """A consumer's source, or where somebody wants to know, the source with a trail."""
+    return _FollowedSource(source, consumer) if wanted() else source
+
+
+class _FollowedSource:
+    """Tells of what has come; all else is the source's own."""
+
+    def __init__(self, source: EventSource, consumer: str) -> None:
+        self.service = source.service
+        self.start = source.start
+        self.close = source.close
+        self.assignments = source.assignments
+        self.seek = source.seek
+        self.commit = source.commit
+        self.heads = source.heads
+        self.backfill = source.backfill
+        self._fetch = source.fetch
+        self._consumer = consumer
+
+    async def fetch(self, timeout_seconds: float) -> list[ShardBatch]:
+        batches = await self._fetch(timeout_seconds)
+        began_ns = time.time_ns()
+        for step in _steps(self.service, batches):
+            _tell(f"receive {self._consumer}", "CONSUMER", "received", step, began_ns)
+        return batches
+
+
+# --- consumers -----------------------------------------------------------------------------------
 
 
 def witness() -> Witness:
     """What is there while a consumer of this process applies events."""
-    return applying if wanted() else unseen
+    return _applying if wanted() else unseen
 
 
 @contextmanager
-def applying(runner: Runner, batches: Sequence[ShardBatch]) -> Iterator[None]:
-    """A consumer applies events; see okr_eventstore.runner.Witness. A batch that fails leaves no trail."""
+def _applying(runner: Runner, batches: Sequence[ShardBatch]) -> Iterator[None]:
+    """A batch that fails leaves no trail."""
     began_ns = time.time_ns()
     yield
-    step = "react" if runner.subscription.react is not None else "project"
-    events = (event for batch in batches for event in batch.events)
-    _told(f"{step} {runner.name}", runner.subscription.to, "INTERNAL", "applied", events, began_ns)
+    verb = "react" if runner.subscription.react is not None else "project"
+    for step in _steps(runner.subscription.to, batches):
+        _tell(f"{verb} {runner.name}", "INTERNAL", "applied", step, began_ns)
 
 
-def _told(step: str, source: str, kind: str, verb: str, events: Iterable[RecordedEvent], began_ns: int) -> None:
-    ended_ns = time.time_ns()
-    on, lines = tracing.tracing(), log.isEnabledFor(logging.DEBUG)
-    for event in events:
-        traceparent = event.metadata.get(tracing.HEADER)
-        if on is not None and traceparent is not None:
-            attributes: dict[str, str | int] = {
-                "okr.service": running_service(),
-                "okr.source": source,
-                "okr.event_type": event.type,
-                "okr.shard": event.shard,
-                "okr.position": event.position,
-                "okr.correlation_id": str(event.correlation_id),
-            }
-            on.tell(f"{step} {source}" if step == "relay" else step, kind, traceparent, attributes, began_ns, ended_ns)
-        if lines:
-            with handling(event):
-                log.debug("%s: %s %s of %s:%s:%s", step, verb, event.type, source, event.shard, event.position)
+def _steps(source: str, batches: Iterable[ShardBatch]) -> Iterator[Step]:
+    for batch in batches:
+        for event in batch.events:
+            yield Step(
+                source,
+                event.type,
+                event.shard,
+                event.position,
+                str(event.correlation_id),
+                event.metadata.get(tracing.HEADER),
+            )
+
+
+def _tell(name: str, kind: str, verb: str, step: Step, began_ns: int) -> None:
+    on = tracing.tracing()
+    if on is not None and step.traceparent is not None:
+        attributes: dict[str, str | int] = {
+            "okr.service": running_service(),
+            "okr.source": step.source,
+            "okr.event_type": step.type,
+            "okr.shard": step.shard,
+            "okr.position": step.position,
+            "okr.correlation_id": step.correlation_id,
+        }
+        on.tell(name, kind, step.traceparent, attributes, began_ns, time.time_ns())
+    if log.isEnabledFor(logging.DEBUG):
+        with correlated(UUID(step.correlation_id)):
+            log.debug("%s: %s %s of %s:%s:%s", name, verb, step.type, step.source, step.shard, step.position)

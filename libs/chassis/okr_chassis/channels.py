@@ -32,6 +32,13 @@ _SERVICE_CONFIG = {
 }
 """Only UNAVAILABLE is tried again: nothing happened, or the request id tells what did (AIP-194)."""
 
+_AMONG_COPIES = {
+    **_SERVICE_CONFIG,
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": ""},
+}
+"""Where several copies of a service may be: calls go round among those that say they are ready."""
+
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
@@ -49,17 +56,29 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
 Token = Callable[[], str]
 
 
-def connect(address: str, token: Token, *, deadline_seconds: float = DEADLINE_SECONDS) -> aio.Channel:
+def connect(
+    address: str, token: Token, *, deadline_seconds: float = DEADLINE_SECONDS, among_copies: bool = False
+) -> aio.Channel:
     """A channel that brings a token, the correlation id and a deadline to every call. Close it when done.
 
+    `address` is host:port, or several IP addresses with their ports, parted by commas. `among_copies` spreads the
+    calls over all that answer there and are ready.
     `token` is asked for each call. Unary calls that name no timeout get `deadline_seconds`, or what
     is left of the call they are made in; streams have no deadline unless they name one.
     """
     return aio.insecure_channel(
-        address,
-        options=OPTIONS,
+        target_of(address),
+        options=(*OPTIONS, ("grpc.service_config", json.dumps(_AMONG_COPIES))) if among_copies else OPTIONS,
         interceptors=[_UnaryCalls(token, deadline_seconds), _StreamCalls(token), _Exchanges(token)],
     )
+
+
+def target_of(address: str) -> str:
+    """An address as gRPC wants it. A name stands for all that it resolves to; only IP addresses can be listed."""
+    if "," not in address:
+        return address
+    family = "ipv6" if "[" in address else "ipv4"
+    return f"{family}:{address.replace(' ', '')}"
 
 
 def _metadata(details: aio.ClientCallDetails, token: Token) -> aio.Metadata:

@@ -10,6 +10,7 @@ from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.commands.v1.commands_pb2_grpc import CommandsServiceStub
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.directory.v1.vault_pb2_grpc import VaultServiceStub
+from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
@@ -79,6 +80,10 @@ class Peers:
         """Many commands to a service in one call; see okr_chassis.bulk."""
         return CommandsServiceStub(self._channel(service))
 
+    def event_log(self, service: str) -> EventLogServiceStub:
+        """A service's own log, from the process that writes it; see okr_chassis.kafka.owner."""
+        return EventLogServiceStub(self._channel(service))
+
     async def close(self) -> None:
         for channel in self._channels.values():
             await channel.close()
@@ -86,5 +91,9 @@ class Peers:
     def _channel(self, service: str) -> aio.Channel:
         address = self._addresses.get(service) or self._address()
         if address not in self._channels:
-            self._channels[address] = connect(address, lambda: self._issuer.issue(self._service, caller()))
+            self._channels[address] = connect(
+                address,
+                lambda: self._issuer.issue(self._service, caller()),
+                among_copies=service in self._addresses,
+            )
         return self._channels[address]

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from itertools import chain
 from types import TracebackType
 
 import asyncpg
@@ -16,7 +17,7 @@ from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_ser
 from okr.operations.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
 from okr_chassis import trail
 from okr_chassis.auth import TokenVerifier, TrustedIssuer, public_keys
-from okr_chassis.bus import PostgresBus
+from okr_chassis.bus import Bus, PostgresBus
 from okr_chassis.clock import Clock, system_clock
 from okr_chassis.codecs import codec_of
 from okr_chassis.commands import Execute
@@ -35,6 +36,7 @@ from okr_chassis.sealing import DirectoryKeys, Keyring, Vault
 from okr_chassis.server import RpcServer, check_free
 from okr_chassis.service import Host, Reader, Running, ServiceModule
 from okr_chassis.settings import Settings
+from okr_chassis.sharing import Shares
 from okr_chassis.startup import StartupError, UnsafeSettingError
 from okr_chassis.tasks import Tasks
 from okr_chassis.watching import Watching
@@ -48,6 +50,8 @@ from okr_eventstore.runner import Runner
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 60.0
+KEYS_OF = "directory"
+"""Whose log tells that somebody's key exists no more."""
 
 
 class Platform:
@@ -68,7 +72,9 @@ class Platform:
         clock: Clock = system_clock,
         port: int | None = None,
         starting: Starting | None = None,
+        among_others: bool = False,
     ) -> None:
+        """`among_others` is a process that shares the work with copies of itself, and waits for other services."""
         self.settings = settings
         self.clock = clock
         self.issuer: DevelopmentIssuer | None = None
@@ -83,7 +89,9 @@ class Platform:
         self.watching = Watching(self.services)
         self._say = self.watching.health.steps(starting or log.debug)
         self._schemas = Schemas(dsn)
-        self._bus = PostgresBus(self._schemas, self.logs)
+        self._among_others = among_others
+        self._shares: dict[str, Shares] = {}
+        self._bus = self._chosen_bus()
         self._keyring = Keyring()
         self._commands: CommandsService | None = None
         self._tasks = Tasks()
@@ -149,6 +157,7 @@ class Platform:
             host = await self._host(stack, module.NAME, internal, pages)
             reading = partial(self._bus.reading, module.NAME)
             self.services[module.NAME] = Running(module.build(host), host, reading)
+        await stack.enter_async_context(self._bus.carrying(self._heard(), patient=self._among_others))
 
         # What is pushed last stops first: word goes out, jobs and consumers finish while the services they
         # call still answer, then the server waits for its running calls. It answers before all is prepared: two
@@ -164,14 +173,16 @@ class Platform:
         stack.push_async_callback(server.stop)
         self._port = await server.start(self.settings.grpc_host, self._wanted_port)
 
+        if self._among_others:
+            await self._share(stack)
         stack.push_async_callback(self._stop_tasks)
         for running in self.services.values():
-            await prepare(running, self._say)
+            await prepare(running, self._say, patient=self._among_others)
             await self._appoint(running)
         await server.open()
         stack.callback(self.leaving.set)
         stack.push_async_callback(server.leave)
-        self._tasks.keep(self._keyring.hear(await self._bus.listen("directory", "directory")), "keyring")
+        self._tasks.keep(self._keyring.hear(await self._bus.listen(self._modules[0].NAME, KEYS_OF)), "keyring")
         self._consume()
         for running in self.services.values():
             for job in running.service.jobs:
@@ -198,6 +209,14 @@ class Platform:
             self.issuer = DevelopmentIssuer(settings.data_dir, audience=settings.audience, env=settings.env)
             yield self.issuer.trusted()
 
+    def _chosen_bus(self) -> Bus:
+        tails = PostgresBus(self._schemas, self.logs, self._shares)
+        if not self.settings.kafka:
+            return tails
+        from okr_chassis.kafka_bus import KafkaBus  # takes a second, which only those wait for who have Kafka
+
+        return KafkaBus(self.settings, tails, self.logs, self._peers_of)
+
     async def _host(self, stack: AsyncExitStack, name: str, internal: InternalIssuer, pages: Pages) -> Host:
         database = await self._schemas.open(name)
         peers = self._peers(stack, name, internal)
@@ -221,6 +240,23 @@ class Platform:
             vault=self._vault(peers),
             executor=execute,
         )
+
+    def _heard(self) -> set[str]:
+        """Whose logs are heard in this process."""
+        subscriptions = chain.from_iterable(running.service.subscriptions for running in self.services.values())
+        return {KEYS_OF, *(each.to for each in subscriptions)}
+
+    async def _share(self, stack: AsyncExitStack) -> None:
+        """Find the other copies of our services, and take our part of what their consumers do."""
+        for name, running in self.services.items():
+            shares = Shares(running.host.database, self.settings.instance)
+            await shares.start()
+            stack.push_async_callback(shares.close)
+            self._shares[name] = shares
+            self._tasks.keep(shares.run(), f"{name} shares")
+
+    def _peers_of(self, name: str) -> Peers:
+        return self.services[name].host.peers
 
     def _peers(self, stack: AsyncExitStack, name: str, internal: InternalIssuer) -> Peers:
         peers = Peers(name, internal, lambda: self.address, self.settings.peers)

@@ -15,6 +15,7 @@ from okr_chassis.service import Build
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError
 from okr_chassis.stopping import until_asked
+from okr_contracts.registry import EVENTS
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,13 @@ async def _run(settings: Settings, part: _Part) -> None:
     if settings.peers and settings.internal_key_file is None:
         raise StartupError("services that call each other share a key; set OKR_INTERNAL_KEY_FILE")
 
+    unknown = sorted(EVENTS.keys() - settings.peers.keys() - {part.NAME}) if settings.kafka else []
+    if unknown:
+        variables = ", ".join(f"OKR_PEERS__{name.upper()}" for name in unknown)
+        raise StartupError(f"where are the other services? Set {variables} to host:port")
+
     async def serve(asked: asyncio.Event, serves: asyncio.Event) -> None:
-        async with Platform(settings, dsn, [part]) as platform:
+        async with Platform(settings, dsn, [part], among_others=True) as platform:
             log.info("%s serves on %s", part.NAME, platform.address)
             serves.set()
             await asked.wait()

@@ -170,26 +170,28 @@ class Keyring:
         From its head on, and not from a checkpoint: every process has keys, so each must hear for itself.
         When word may have been missed, all keys are let go.
         """
-        await source.start()
         try:
-            placed = False
             while True:
                 try:
-                    if not placed:
-                        heads = await source.heads()
-                        for shard in await source.assignments():
-                            await source.seek(shard, heads[shard].position if shard in heads else 0)
-                        self.drop()
-                        placed = True
-                    for batch in await source.fetch(HEAR_SECONDS):
-                        for event in batch.events:
-                            if isinstance(event.data, PersonErased):
-                                self.erase(event.organization_id, event.data.person_id)
+                    await source.start()
+                    await self._hear(source)
                 except (StoreUnavailableError, asyncpg.PostgresError):
                     self.drop()
+                    await source.close()
                     await asyncio.sleep(HEAR_AGAIN_SECONDS)
         finally:
             await source.close()
+
+    async def _hear(self, source: EventSource) -> None:
+        heads = await source.heads()
+        for shard in await source.assignments():
+            await source.seek(shard, heads[shard].position if shard in heads else 0)
+        self.drop()
+        while True:
+            for batch in await source.fetch(HEAR_SECONDS):
+                for event in batch.events:
+                    if isinstance(event.data, PersonErased):
+                        self.erase(event.organization_id, event.data.person_id)
 
 
 class Vault:

@@ -1,5 +1,7 @@
 """Everything that may differ from one installation to the next, read from the environment once."""
 
+import os
+import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,6 +69,14 @@ class Settings(BaseSettings):
     """How many brokers keep each partition; three where there are three."""
     kafka_prefix: str = Field(default="okr", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     """What our topics' names begin with, so that installations can share a cluster."""
+
+    kafka_session_seconds: float = Field(default=30.0, ge=6.0, le=300.0)
+    """How long Kafka waits for a process that is silent before others take its partitions over. A process that comes
+    back within it, under the same instance name, goes on as if nothing had been."""
+    instance: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", pattern=r"^[A-Za-z0-9._-]{1,100}$"
+    )
+    """What tells this copy of a service from the others. A name that stays over a restart lets it go on at once."""
 
     issuer: Annotated[str | None, Optional] = None
     """Whose tokens people bring; without one the development issuer's."""

@@ -64,6 +64,8 @@ async def _serve(
         else:
             dsn = settings.database_url
             say("using the PostgreSQL of DATABASE_URL")
+        if settings.kafka:
+            say(f"services hear of each other over Kafka at {', '.join(settings.kafka)}")
         told = stories() if with_samples and not settings.production else []
         if told:
             await _tell(settings, dsn, told, output)
@@ -100,7 +102,8 @@ async def _tell(settings: Settings, dsn: str, told: list[Story], output: Output)
     if not bookmark.is_there and await _holds_events(dsn):
         return  # told to the end, or somebody else's: whatever waits to be done is the real platform's to do
     clock = ManualClock(bookmark.read() or now)
-    private = settings.model_copy(update={"grpc_host": "127.0.0.1", "peers": {}})
+    # What is told goes to Kafka afterwards, with the rest of the log.
+    private = settings.model_copy(update={"grpc_host": "127.0.0.1", "peers": {}, "kafka": (), "metrics_port": None})
     output.say("· looking for the sample organisations", style="dim")
     async with Platform(private, dsn, SERVICES, clock=clock, port=0) as platform:
         with output.progress("· loading the sample organisations") as meter:

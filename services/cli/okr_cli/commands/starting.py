@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from okr_chassis.settings import Settings
 from okr_cli.command import command
 from okr_cli.failures import SetupError
 from okr_cli.session import Session
@@ -19,6 +20,15 @@ async def up(
     samples: Annotated[
         bool, typer.Option("--samples/--no-samples", help="Load three sample organisations into an empty log.")
     ] = True,
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            "--kafka",
+            metavar="HOST:PORT",
+            help="Services hear of each other over this Kafka. Also OKR_KAFKA; several brokers are parted by commas.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start the platform: PostgreSQL, all services, one gRPC port. Runs until Ctrl-C.
 
@@ -35,4 +45,5 @@ async def up(
             reason="LIBRARY_MISSING",
         ) from None
     logs.configure(session.settings.log_level if "OKR_LOG_LEVEL" in os.environ else "warning")
-    await embedded.run(session.settings, session.output, samples)
+    settings = session.settings if kafka is None else Settings.load(kafka=kafka)
+    await embedded.run(settings, session.output, samples)

@@ -29,5 +29,5 @@ async def privately(settings: Settings, output: Output) -> AsyncIterator[tuple[P
             dsn = postgres.dsn
         else:
             dsn = settings.database_url
-        private = settings.model_copy(update={"grpc_host": "127.0.0.1", "peers": {}})
+        private = settings.model_copy(update={"grpc_host": "127.0.0.1", "peers": {}, "kafka": (), "metrics_port": None})
         yield await stack.enter_async_context(Platform(private, dsn, SERVICES, clock=clock, port=0)), clock

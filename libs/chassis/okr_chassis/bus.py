@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from okr_chassis.codecs import codec_of
 from okr_chassis.schemas import Schemas
@@ -12,9 +12,16 @@ from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.refolding import LogReader
 from okr_eventstore.source import EventSource
 
+if TYPE_CHECKING:
+    from okr_chassis.kafka.relay import Relay
+
 
 class Bus(Protocol):
     """What carries the events of one service to another."""
+
+    @property
+    def relays(self) -> Mapping[str, "Relay"]:
+        """By service, for those whose logs this process carries to Kafka."""
 
     def carrying(self, services: Iterable[str], *, patient: bool) -> AbstractAsyncContextManager[None]:
         """While inside, the logs of this process are carried, and those of `services` can be heard.
@@ -39,6 +46,7 @@ class PostgresBus:
     """
 
     def __init__(self, schemas: Schemas, logs: Mapping[str, EventLog], shares: Mapping[str, Shares]) -> None:
+        self.relays: Mapping[str, Relay] = {}
         self._schemas = schemas
         self._logs = logs
         self._shares = shares

@@ -95,6 +95,10 @@ class Health:
             ]
         )
 
+    async def faults(self) -> list[str]:
+        """Why this process is not ready, a line each; nothing when it is."""
+        return [f"{each.name}: {each.reason}" for each in _faults(await self.ready())]
+
     async def _databases(self) -> list[Check]:
         kept = self._kept
         if kept is not None and self._monotonic() - kept[0] < KEPT_SECONDS:

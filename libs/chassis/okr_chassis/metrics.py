@@ -7,10 +7,10 @@ organisation, a person or a stream, so the number of series depends on the code 
 
 import asyncio
 import platform as python_platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -24,9 +24,16 @@ from okr_chassis.service import Running
 from okr_eventstore.model import Head
 from okr_eventstore.runner import Runner
 
+if TYPE_CHECKING:
+    from okr_chassis.kafka.relay import (
+        Relay,  # whose clients take a second to import, which only those wait for who have Kafka
+    )
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-HEADS_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
 """How long a scrape waits for the heads of a log, before it goes on without the lag behind it."""
+Answer = TypeVar("Answer")
+
 BATCH_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
@@ -117,8 +124,18 @@ LOG_EVENTS = Metric("okr_log_events", "gauge", "Events in the service's log.", (
 RELAY_LAG = Metric(
     "okr_relay_lag_events",
     "gauge",
-    "Events of the service's log that Kafka has not acknowledged yet, in the shards that this process publishes.",
+    "Events of the service's log that Kafka has not acknowledged yet, whoever carries them: every copy of a service "
+    "tells the same, so take the greatest. Exact when scraped.",
     ("service",),
+)
+RELAY_PARTITIONS = Metric(
+    "okr_relay_partitions", "gauge", "Partitions of its topic that this process carries events to now.", ("service",)
+)
+RELAY_TROUBLE = Metric(
+    "okr_relay_trouble",
+    "gauge",
+    "1 while the relay cannot carry everything, with a word for the reason, such as KAFKA_AWAY; absent otherwise.",
+    ("service", "reason"),
 )
 RELAY_PUBLISHED = Metric("okr_relay_published_events_total", "counter", "Events Kafka has acknowledged.", ("service",))
 RELAY_BATCHES = Metric("okr_relay_batches_total", "counter", "Record batches Kafka has acknowledged.", ("service",))
@@ -131,13 +148,19 @@ RELAY_REWINDS = Metric(
 RELAY_TAKEOVERS = Metric(
     "okr_relay_takeovers_total",
     "counter",
-    "How often this process took a group of shards over, from nobody or from another process.",
+    "How often this process took a partition over from another one.",
     ("service",),
 )
 RELAY_FENCED = Metric(
     "okr_relay_fenced_total",
     "counter",
-    "How often this process found that another had taken its shards over, and let go of them.",
+    "How often this process moved a cursor too late, after another had taken its partition over. It changed nothing.",
+    ("service",),
+)
+RELAY_REFILLED = Metric(
+    "okr_relay_refilled_total",
+    "counter",
+    "Partitions of which Kafka held less than it had acknowledged, so that they were filled again from the log.",
     ("service",),
 )
 
@@ -174,35 +197,12 @@ METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) 
 """All of ours, in the order in which they stand here."""
 
 
-class Relays(Protocol):
-    """What is told of the relays of this process, as far as it runs any."""
-
-    def counts(self) -> Mapping[str, "RelayCounts"]:
-        """By service."""
-
-
-class RelayCounts(NamedTuple):
-    lag_events: int | None
-    """None while nobody knows."""
-    published: int
-    batches: int
-    rewinds: int
-    takeovers: int
-    fenced: int
-
-
-class NoRelays:
-    def counts(self) -> Mapping[str, RelayCounts]:
-        return {}
-
-
 class Metrics:
     """One page of figures, made when it is asked for."""
 
-    def __init__(
-        self, services: Mapping[str, Running], calls: Calls, loop_lag: LoopLag, relays: Relays | None = None
-    ) -> None:
-        self.relays: Relays = relays or NoRelays()
+    def __init__(self, services: Mapping[str, Running], calls: Calls, loop_lag: LoopLag) -> None:
+        self.relays: Mapping[str, Relay] = {}
+        """By service, as far as this process carries logs to Kafka."""
         self._services = services
         self._calls = calls
         self._loop_lag = loop_lag
@@ -215,8 +215,11 @@ class Metrics:
 
     async def page(self, *, ready: bool) -> bytes:
         """In Prometheus' text format; `ready` as health.py found it."""
-        heads = await self._heads()
-        families = [*self._families(heads, ready), *(family for each in self._process for family in each.collect())]
+        heads, behind = await asyncio.gather(self._heads(), self._behind())
+        families = [
+            *self._families(heads, behind, ready),
+            *(family for each in self._process for family in each.collect()),
+        ]
         return generate_latest(_Collected(families))
 
     async def _heads(self) -> dict[str, Mapping[int, Head]]:
@@ -227,14 +230,19 @@ class Metrics:
                 askers[running.service.name] = running.host.log
         for _, runner in self._runners():
             askers.setdefault(runner.subscription.to, runner.source)
-        answers = await asyncio.gather(*(self._asked(name, asker) for name, asker in askers.items()))
+        answers = await asyncio.gather(*(self._asked(f"log {name}", each.heads()) for name, each in askers.items()))
         return {name: heads for name, heads in zip(askers, answers, strict=True) if heads is not None}
 
-    async def _asked(self, name: str, asker: Any) -> Mapping[int, Head] | None:
+    async def _behind(self) -> dict[str, int]:
+        """How far Kafka is behind each log that this process carries."""
+        relays = self.relays
+        answers = await asyncio.gather(*(self._asked(f"relay {name}", each.behind()) for name, each in relays.items()))
+        return {name: behind for name, behind in zip(relays, answers, strict=True) if behind is not None}
+
+    async def _asked(self, name: str, question: Awaitable[Answer]) -> Answer | None:
         try:
-            async with asyncio.timeout(HEADS_SECONDS):
-                heads: Mapping[int, Head] = await asker.heads()
-                return heads
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await question
         except Exception:  # a page with a hole says more than none, whatever it was
             self._failures[name] = self._failures.get(name, 0) + 1
             return None
@@ -244,7 +252,9 @@ class Metrics:
             for runner in running.runners:
                 yield name, runner
 
-    def _families(self, heads: Mapping[str, Mapping[int, Head]], ready: bool) -> list[Family]:
+    def _families(
+        self, heads: Mapping[str, Mapping[int, Head]], behind: Mapping[str, int], ready: bool
+    ) -> list[Family]:
         page = _Page()
         page.add(BUILD_INFO, 1, version("okr-platform"), python_platform.python_version())
         page.add(READY, ready)
@@ -256,14 +266,18 @@ class Metrics:
             page.add(POOL_CONNECTIONS, pool.open - pool.idle, name, "used")
             page.add(POOL_CONNECTIONS, pool.idle, name, "idle")
             page.add(POOL_LIMIT, pool.most, name)
-        for name, counts in self.relays.counts().items():
-            if counts.lag_events is not None:
-                page.add(RELAY_LAG, counts.lag_events, name)
-            page.add(RELAY_PUBLISHED, counts.published, name)
-            page.add(RELAY_BATCHES, counts.batches, name)
-            page.add(RELAY_REWINDS, counts.rewinds, name)
-            page.add(RELAY_TAKEOVERS, counts.takeovers, name)
-            page.add(RELAY_FENCED, counts.fenced, name)
+        for name, relay in self.relays.items():
+            if name in behind:
+                page.add(RELAY_LAG, behind[name], name)
+            page.add(RELAY_PARTITIONS, len(relay.leases.held), name)
+            if relay.reason is not None:
+                page.add(RELAY_TROUBLE, 1, name, relay.reason.code)
+            page.add(RELAY_PUBLISHED, relay.published, name)
+            page.add(RELAY_BATCHES, relay.batches, name)
+            page.add(RELAY_REWINDS, relay.rewinds, name)
+            page.add(RELAY_TAKEOVERS, relay.takeovers, name)
+            page.add(RELAY_FENCED, relay.fenced, name)
+            page.add(RELAY_REFILLED, relay.refilled, name)
         for method, calls in self._calls.methods.items():
             if calls.ok:
                 page.add(GRPC_REQUESTS, calls.ok, method, "OK")

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+import asyncpg
 from grpc import aio
 
 from okr.operations.v1 import operations_pb2 as pb
@@ -14,22 +15,40 @@ from okr_chassis.peers import may_answer_later
 from okr_chassis.service import Running
 from okr_chassis.settings import Settings
 from okr_contracts.errors import DomainError, InvalidInputError, Violation
+from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.log import EventLog
 from okr_eventstore.parking import list_parked, retry_parked
 from okr_eventstore.projection import Projection
 from okr_eventstore.rebuild import Progress, RebuildError, Rebuilt, TableVerdict, Verdict, rebuild, verify
+from okr_eventstore.runner import Runner
+
+if TYPE_CHECKING:
+    from okr_chassis.kafka.relay import Relay
 
 log = logging.getLogger(__name__)
 
 Context = aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
 
+ANSWER_SECONDS = 2.0
+"""How long a status waits for each thing it tells of."""
+
 
 class OperationsService(operations_pb2_grpc.OperationsServiceServicer):
     """Works on the services of this process. The gate lets operators in and nobody else."""
 
-    def __init__(self, settings: Settings, services: Mapping[str, Running]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        services: Mapping[str, Running],
+        relays: Mapping[str, "Relay"] | None = None,
+        ready: Callable[[], Awaitable[Sequence[str]]] | None = None,
+    ) -> None:
+        """`ready` tells why this process takes no commands now; nothing when it does."""
         self._settings = settings
         self._services = services
+        self._relays = relays if relays is not None else {}
+        self._ready = ready
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifyResponse]:
         for each in self._projections(request.service):
@@ -73,28 +92,30 @@ class OperationsService(operations_pb2_grpc.OperationsServiceServicer):
             )
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
-        answer = pb.GetStatusResponse(version=version("okr-platform"), environment=self._settings.env)
-        for name, running in self._services.items():
-            if not answer.postgres_version:
-                answer.postgres_version = await running.host.database.fetchval("SHOW server_version")
-            for runner in running.runners:
-                answer.consumers.append(
-                    pb.GetStatusResponse.ConsumerStatus(
-                        service=name,
-                        consumer=runner.name,
-                        source=runner.subscription.to,
-                        lag_events=await runner.lag(),
-                        parked_streams=runner.parked_streams,
-                        halted=runner.halted,
-                        gaps=runner.counters.gaps,
-                        duplicates=runner.counters.duplicates,
-                    )
-                )
-            if running.host.log is not None:
-                heads = await running.host.log.heads()
-                events = sum(head.position for head in heads.values())
-                answer.logs.append(pb.GetStatusResponse.LogStatus(service=name, events=events, shards_used=len(heads)))
+        """What can be told is told, whatever is away: it is asked for most when something is."""
+        faults = list(await self._ready()) if self._ready is not None else []
+        answer = pb.GetStatusResponse(
+            version=version("okr-platform"), environment=self._settings.env, ready=not faults, not_ready_because=faults
+        )
+        if self._services:
+            first = next(iter(self._services.values()))
+            answer.postgres_version = await _answered(first.host.database.fetchval("SHOW server_version")) or ""
+        runners = [(name, runner) for name, running in self._services.items() for runner in running.runners]
+        answer.consumers.extend(await asyncio.gather(*(_consumer(name, runner) for name, runner in runners)))
+        logs = [running.host.log for running in self._services.values() if running.host.log is not None]
+        answer.logs.extend(await asyncio.gather(*map(_log, logs)))
+        answer.relays.extend(await asyncio.gather(*(_relay(name, relay) for name, relay in self._relays.items())))
+        answer.bus.CopyFrom(await self._bus())
         return answer
+
+    async def _bus(self) -> pb.GetStatusResponse.BusStatus:
+        servers = self._settings.kafka
+        if not servers:
+            return pb.GetStatusResponse.BusStatus(kind="postgres", reachable=True)
+        from okr_chassis.kafka.reach import fault_of  # takes a second, which only those wait for who have Kafka
+
+        fault = await fault_of(servers)
+        return pb.GetStatusResponse.BusStatus(kind="kafka", servers=servers, reachable=not fault, problem=fault)
 
     async def ListParked(self, request: pb.ListParkedRequest, context: Context) -> pb.ListParkedResponse:
         answer = pb.ListParkedResponse()
@@ -142,6 +163,55 @@ class OperationsService(operations_pb2_grpc.OperationsServiceServicer):
             for each in running.service.subscriptions
             if each.projection is not None
         ]
+
+
+async def _consumer(service: str, runner: Runner) -> pb.GetStatusResponse.ConsumerStatus:
+    lag = await _answered(runner.lag())
+    return pb.GetStatusResponse.ConsumerStatus(
+        service=service,
+        consumer=runner.name,
+        source=runner.subscription.to,
+        lag_events=lag or 0,
+        lag_unknown=lag is None,
+        parked_streams=runner.parked_streams,
+        halted=runner.halted,
+        reason=runner.reason,
+        gaps=runner.counters.gaps,
+        duplicates=runner.counters.duplicates,
+        retries=runner.counters.retries,
+        zombies=runner.counters.zombies,
+    )
+
+
+async def _log(event_log: EventLog) -> pb.GetStatusResponse.LogStatus:
+    heads = await _answered(event_log.heads()) or {}
+    events = sum(head.position for head in heads.values())
+    return pb.GetStatusResponse.LogStatus(service=event_log.service, events=events, shards_used=len(heads))
+
+
+async def _relay(service: str, relay: "Relay") -> pb.GetStatusResponse.RelayStatus:
+    behind, reason = await _answered(relay.behind()), relay.reason
+    return pb.GetStatusResponse.RelayStatus(
+        service=service,
+        lag_events=behind or 0,
+        lag_unknown=behind is None,
+        partitions=len(relay.leases.held),
+        published_events=relay.published,
+        rewinds=relay.rewinds,
+        takeovers=relay.takeovers,
+        fenced=relay.fenced,
+        reason=reason.code if reason is not None else "",
+        message=reason.message if reason is not None else "",
+    )
+
+
+async def _answered(question: Awaitable[Result]) -> Result | None:
+    """None where who was asked is away, or takes too long."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await question
+    except (StoreUnavailableError, asyncpg.PostgresError, TimeoutError):
+        return None
 
 
 class _Projected(NamedTuple):

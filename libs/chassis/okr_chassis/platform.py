@@ -169,7 +169,9 @@ class Platform:
         server.add([(add_CommandsServiceServicer_to_server, self._commands)])
         tails = EventLogService(self.logs, self._vault(self._peers(stack, "eventlog", internal)), self.leaving)
         server.add([(add_EventLogServiceServicer_to_server, tails)])
-        server.add([(add_OperationsServiceServicer_to_server, OperationsService(self.settings, self.services))])
+        self.watching.carried_by(self._bus.relays)
+        operations = OperationsService(self.settings, self.services, self._bus.relays, self.watching.health.faults)
+        server.add([(add_OperationsServiceServicer_to_server, operations)])
         stack.push_async_callback(server.stop)
         self._port = await server.start(self.settings.grpc_host, self._wanted_port)
 

@@ -1,15 +1,19 @@
 """What an operator sees of a process: metrics, health, and the side door where both are asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from okr_chassis.calls import Calls
-from okr_chassis.health import Health
+from okr_chassis.health import Check, Health
 from okr_chassis.loop_lag import LoopLag
 from okr_chassis.metrics import CONTENT_TYPE, Metrics
 from okr_chassis.probes import Answer, SideDoor
 from okr_chassis.server import RpcServer
 from okr_chassis.service import Running
 from okr_chassis.tasks import Tasks
+
+if TYPE_CHECKING:
+    from okr_chassis.kafka.relay import Relay
 
 
 class Watching:
@@ -37,6 +41,18 @@ class Watching:
         if port is not None:
             taken = await self._door.open(host, port)
             self.address = f"[{host}]:{taken}" if ":" in host else f"{host}:{taken}"
+
+    def carried_by(self, relays: Mapping[str, "Relay"]) -> None:
+        """The relays of this process, which may still come and go."""
+        self.metrics.relays = relays
+
+        def checks() -> Iterable[Check]:
+            for name, relay in relays.items():
+                why = relay.reason.code if relay.reason is not None else ""
+                told = f"waits: {why}; `okr status` tells more" if why else "carries events to Kafka"
+                yield Check(f"relay {name}", not why, told, counts=False)
+
+        self.health.extra.append(checks)
 
     def started(self, server: RpcServer, tasks: Tasks) -> None:
         """Everything is up."""

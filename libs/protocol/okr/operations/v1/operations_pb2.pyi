@@ -213,6 +213,8 @@ Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
 
 @_typing.final
 class GetStatusResponse(_message.Message):
+    """Of the process that answers; where services run in processes of their own, each tells of itself."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -227,6 +229,10 @@ class GetStatusResponse(_message.Message):
         HALTED_FIELD_NUMBER: _builtins.int
         GAPS_FIELD_NUMBER: _builtins.int
         DUPLICATES_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        RETRIES_FIELD_NUMBER: _builtins.int
+        ZOMBIES_FIELD_NUMBER: _builtins.int
+        LAG_UNKNOWN_FIELD_NUMBER: _builtins.int
         service: _builtins.str
         consumer: _builtins.str
         source: _builtins.str
@@ -235,6 +241,12 @@ class GetStatusResponse(_message.Message):
         halted: _builtins.bool
         gaps: _builtins.int
         duplicates: _builtins.int
+        reason: _builtins.str
+        """why it has halted, or what it waits for; empty while all is well"""
+        retries: _builtins.int
+        zombies: _builtins.int
+        lag_unknown: _builtins.bool
+        """the owner of the log did not answer"""
         def __init__(
             self,
             *,
@@ -246,10 +258,14 @@ class GetStatusResponse(_message.Message):
             halted: _builtins.bool = ...,
             gaps: _builtins.int = ...,
             duplicates: _builtins.int = ...,
+            reason: _builtins.str = ...,
+            retries: _builtins.int = ...,
+            zombies: _builtins.int = ...,
+            lag_unknown: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "duplicates", b"duplicates", "gaps", b"gaps", "halted", b"halted", "lag_events", b"lag_events", "parked_streams", b"parked_streams", "service", b"service", "source", b"source"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "duplicates", b"duplicates", "gaps", b"gaps", "halted", b"halted", "lag_events", b"lag_events", "lag_unknown", b"lag_unknown", "parked_streams", b"parked_streams", "reason", b"reason", "retries", b"retries", "service", b"service", "source", b"source", "zombies", b"zombies"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -276,18 +292,110 @@ class GetStatusResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RelayStatus(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SERVICE_FIELD_NUMBER: _builtins.int
+        LAG_EVENTS_FIELD_NUMBER: _builtins.int
+        PARTITIONS_FIELD_NUMBER: _builtins.int
+        PUBLISHED_EVENTS_FIELD_NUMBER: _builtins.int
+        REWINDS_FIELD_NUMBER: _builtins.int
+        TAKEOVERS_FIELD_NUMBER: _builtins.int
+        FENCED_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        MESSAGE_FIELD_NUMBER: _builtins.int
+        LAG_UNKNOWN_FIELD_NUMBER: _builtins.int
+        service: _builtins.str
+        lag_events: _builtins.int
+        """of the whole log, whoever carries it"""
+        partitions: _builtins.int
+        """that this process carries now"""
+        published_events: _builtins.int
+        rewinds: _builtins.int
+        takeovers: _builtins.int
+        fenced: _builtins.int
+        reason: _builtins.str
+        """a word for programs: KAFKA_AWAY; empty while all is well"""
+        message: _builtins.str
+        lag_unknown: _builtins.bool
+        def __init__(
+            self,
+            *,
+            service: _builtins.str = ...,
+            lag_events: _builtins.int = ...,
+            partitions: _builtins.int = ...,
+            published_events: _builtins.int = ...,
+            rewinds: _builtins.int = ...,
+            takeovers: _builtins.int = ...,
+            fenced: _builtins.int = ...,
+            reason: _builtins.str = ...,
+            message: _builtins.str = ...,
+            lag_unknown: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["fenced", b"fenced", "lag_events", b"lag_events", "lag_unknown", b"lag_unknown", "message", b"message", "partitions", b"partitions", "published_events", b"published_events", "reason", b"reason", "rewinds", b"rewinds", "service", b"service", "takeovers", b"takeovers"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class BusStatus(_message.Message):
+        """What carries events from one service to another."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        SERVERS_FIELD_NUMBER: _builtins.int
+        REACHABLE_FIELD_NUMBER: _builtins.int
+        PROBLEM_FIELD_NUMBER: _builtins.int
+        kind: _builtins.str
+        """postgres or kafka"""
+        reachable: _builtins.bool
+        problem: _builtins.str
+        """why it cannot be reached"""
+        @_builtins.property
+        def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+        def __init__(
+            self,
+            *,
+            kind: _builtins.str = ...,
+            servers: _abc.Iterable[_builtins.str] | None = ...,
+            reachable: _builtins.bool = ...,
+            problem: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "problem", b"problem", "reachable", b"reachable", "servers", b"servers"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     VERSION_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     POSTGRES_VERSION_FIELD_NUMBER: _builtins.int
     CONSUMERS_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
+    RELAYS_FIELD_NUMBER: _builtins.int
+    BUS_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    NOT_READY_BECAUSE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     environment: _builtins.str
     postgres_version: _builtins.str
+    ready: _builtins.bool
+    """commands are taken"""
     @_builtins.property
     def consumers(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetStatusResponse.ConsumerStatus]: ...
     @_builtins.property
     def logs(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetStatusResponse.LogStatus]: ...
+    @_builtins.property
+    def relays(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetStatusResponse.RelayStatus]:
+        """none where no Kafka is set"""
+
+    @_builtins.property
+    def bus(self) -> Global___GetStatusResponse.BusStatus: ...
+    @_builtins.property
+    def not_ready_because(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -296,10 +404,14 @@ class GetStatusResponse(_message.Message):
         postgres_version: _builtins.str = ...,
         consumers: _abc.Iterable[Global___GetStatusResponse.ConsumerStatus] | None = ...,
         logs: _abc.Iterable[Global___GetStatusResponse.LogStatus] | None = ...,
+        relays: _abc.Iterable[Global___GetStatusResponse.RelayStatus] | None = ...,
+        bus: Global___GetStatusResponse.BusStatus | None = ...,
+        ready: _builtins.bool = ...,
+        not_ready_because: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bus", b"bus"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumers", b"consumers", "environment", b"environment", "logs", b"logs", "postgres_version", b"postgres_version", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bus", b"bus", "consumers", b"consumers", "environment", b"environment", "logs", b"logs", "not_ready_because", b"not_ready_because", "postgres_version", b"postgres_version", "ready", b"ready", "relays", b"relays", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from okr_eventstore.codec import Codec
 from okr_eventstore.database import Database
 from okr_eventstore.log import EventLog
-from okr_eventstore.model import CommandContext, NewEvent, Position, RecordedEvent, shard_of
+from okr_eventstore.model import CommandContext, NewEvent, Position, shard_of
 from okr_eventstore.postgres_source import PostgresSource
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 from okr_eventstore.runner import Runner, Subscription
 
 GARDEN = UUID("00000000-0000-4000-8000-000000000001")
@@ -99,7 +99,7 @@ class CannotDigestError(Exception):
     pass
 
 
-def project(rows: Rows, event: RecordedEvent) -> None:
+def project(rows: Rows, event: ProjectedEvent) -> None:
     plant = rows.get(PlantRow, event.organization_id, event.stream_id)
     match event.data:
         case Planted() as fact:
@@ -136,7 +136,7 @@ class Choosy:
         self.digests_up_to = 0
         self.projection = replaced(plants, project=self.project)
 
-    def project(self, rows: Rows, event: RecordedEvent) -> None:
+    def project(self, rows: Rows, event: ProjectedEvent) -> None:
         match event.data:
             case Thinned(branches) if branches < 0 and event.position > self.digests_up_to:
                 raise CannotDigestError(f"{event.stream_id} lost {-branches} branches")

@@ -19,7 +19,7 @@ from okr_eventstore.folding import FoldedRows, Key, fold_batch
 from okr_eventstore.migrate import LOG_MIGRATIONS, migrate
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.parking import retry_parked
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 from okr_eventstore.rebuild import rebuild, verify
 from okr_eventstore.tables import ensure, shape_of, table_of
 from tests.conftest import drop_schema
@@ -102,7 +102,7 @@ class Step(Row, frozen=True):
 
 
 async def test_a_row_that_leads_to_another_is_loaded_before_the_other() -> None:
-    def walk(rows: Rows, event: RecordedEvent) -> None:
+    def walk(rows: Rows, event: ProjectedEvent) -> None:
         number: int | None = 1
         while number is not None:
             step = rows.find(Step, event.organization_id, number)
@@ -122,7 +122,7 @@ async def test_a_row_that_leads_to_another_is_loaded_before_the_other() -> None:
 
 
 def test_an_event_that_puts_a_row_twice_makes_one_version_of_it() -> None:
-    def twice(rows: Rows, event: RecordedEvent) -> None:
+    def twice(rows: Rows, event: ProjectedEvent) -> None:
         for name in ("first", "second"):
             rows.put(replace(rows.get(PlantRow, event.organization_id, "fern"), name=name))
             rows.put(replace(rows.get(PlantRow, event.organization_id, "moss"), name=name))
@@ -134,7 +134,7 @@ def test_an_event_that_puts_a_row_twice_makes_one_version_of_it() -> None:
 
 
 def test_a_fold_cannot_touch_the_rows_of_another_organisation() -> None:
-    def stray(rows: Rows, event: RecordedEvent) -> None:
+    def stray(rows: Rows, event: ProjectedEvent) -> None:
         rows.put(PlantRow(ORCHARD, "fern"))
 
     error = FoldedRows((PlantRow,), complete=True).fold(stray, [recorded(1, watered())])
@@ -183,7 +183,7 @@ async def test_every_kind_of_field_survives_the_table(database: Database) -> Non
     )
     rows = {GARDEN: full, ORCHARD: Everything(ORCHARD)}
 
-    def keep(store: Rows, event: RecordedEvent) -> None:
+    def keep(store: Rows, event: ProjectedEvent) -> None:
         found = store.find(Everything, event.organization_id)
         assert found in (None, rows[event.organization_id]), found
         store.put(rows[event.organization_id])

@@ -13,10 +13,10 @@ from okr_eventstore import runner as runner_module
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.checkpoints import Move, open_ledger
 from okr_eventstore.database import Database
-from okr_eventstore.model import Position, RecordedEvent
+from okr_eventstore.model import Position
 from okr_eventstore.parking import list_parked
 from okr_eventstore.postgres_source import PostgresSource
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 from okr_eventstore.rebuild import RebuildError, rebuild, rollback, verify
 from okr_eventstore.tables import ensure, live_generation
 from tests.eventstore.garden import (
@@ -50,7 +50,7 @@ async def garden(database: Database) -> AsyncIterator[Garden]:
 class Broken(PostgresSource):
     """A log whose owner goes away as soon as it is read."""
 
-    async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
+    async def page(self, shard: int, after: int, up_to: int) -> Sequence[ProjectedEvent]:
         raise ConnectionError("the log's owner is away")
 
 
@@ -155,7 +155,7 @@ async def test_a_changed_shape_is_rebuilt_and_then_served(garden: Garden, databa
         plant: str
         events: int = 0
 
-    def count(rows: Rows, event: RecordedEvent) -> None:
+    def count(rows: Rows, event: ProjectedEvent) -> None:
         row = rows.get(TallPlantRow, event.organization_id, event.stream_id)
         rows.put(replace(row, events=row.events + 1))
 

@@ -22,14 +22,14 @@ class Folded:
 
     def all(self, kind: type[RowT]) -> list[RowT]:
         """In the order in which they first were put."""
-        return list(self.rows.kept[kind].current.values())
+        return [row for row, _ in self.rows.kept[kind].final()]
 
     def versions(self, kind: type[RowT]) -> list[RowT]:
         """Every version that history keeps, oldest first."""
         return [row for row, _ in self.rows.kept[kind].versions]
 
     def everything(self) -> list[Row]:
-        return [row for kept in self.rows.kept.values() for row in kept.current.values()]
+        return [row for kept in self.rows.kept.values() for row, _ in kept.final()]
 
 
 def folded(projection: Projection, *events: Struct) -> Folded:

@@ -169,7 +169,7 @@ class Ledger:
         if parked:
             arguments += _turned(map(_parked_values, parked))
         kept = rows.kept if rows is not None else {}
-        changed = [table for table in self._tables if table.kind in kept and kept[table.kind].stamps]
+        changed = [table for table in self._tables if table.kind in kept and kept[table.kind].latest]
         for table in changed:
             arguments.append(_live_values(table, kept[table.kind].final()))
             if table.history:

@@ -49,6 +49,10 @@ class Codec:
             raise ValueError(f"{name} is not one of this log's events; add it to the registry")
         return name, self._versions.get(name, 1), self._encoder.encode(event).decode()
 
+    def current(self, name: str, version: int) -> type[Struct] | None:
+        """The type that today's version of an event decodes to as it is; None for every other."""
+        return self._types.get(name) if (name, version) in self._current else None
+
     def decode(self, name: str, version: int, data: str | bytes) -> Struct:
         """The event as today's type; UnknownEvent or UnreadableEvent where this release cannot know better."""
         decoder = self._current.get((name, version))

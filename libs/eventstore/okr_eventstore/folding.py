@@ -14,8 +14,7 @@ from msgspec import Struct
 
 from okr_eventstore.codec import UnknownEvent, UnreadableEvent
 from okr_eventstore.errors import UnknownEventError
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Fold, Projection, Row, Rows, RowT
+from okr_eventstore.projection import Fold, ProjectedEvent, Projection, Row, Rows, RowT
 
 Key = tuple[Any, ...]
 
@@ -39,24 +38,24 @@ class Kept(Generic[RowT]):
         self.kind = kind
         self.key_of = key_getter(kind)
         self.history = kind.__history__
-        self.current: dict[Key, RowT] = {}
+        self.latest: dict[Key, tuple[RowT, Stamp]] = {}
+        """The rows that were put, each as it is now and by which event."""
         self.loaded: dict[Key, RowT | None] = {}
         """What was there before, None where nothing was. Unused when the fold starts from nothing."""
         self.complete = complete
         self.missing: set[Key] = set()
-        self.stamps: dict[Key, Stamp] = {}
         self.versions: list[tuple[RowT, Stamp]] = []
+        """For the history: every version that was put, oldest first."""
 
     def restart(self) -> None:
         """Forget what was folded, keep what was loaded."""
-        self.current = {}
-        self.stamps = {}
+        self.latest = {}
         self.versions = []
         self.missing = set()
 
     def final(self) -> list[tuple[RowT, Stamp]]:
         """The rows that were put, each as it is in the end."""
-        return [(self.current[key], stamp) for key, stamp in self.stamps.items()]
+        return list(self.latest.values())
 
 
 class Known(Protocol):
@@ -74,20 +73,23 @@ class FoldedRows(Rows):
         """`known` are rows as they stand, beside those that will be loaded."""
         self.kept: dict[type[Row], Kept[Any]] = {kind: Kept(kind, complete=complete) for kind in kinds}
         self._known = known
-        self._event: RecordedEvent | None = None
+        self._event: ProjectedEvent | None = None
         self._stamp: Stamp | None = None
 
     def find(self, kind: type[RowT], *key: Any) -> RowT | None:
         kept: Kept[RowT] = self.kept[kind] if kind in self.kept else self._refuse(kind)
-        row = kept.current.get(key)
-        return row if row is not None or kept.complete else self._find_loaded(kept, key)
+        latest = kept.latest.get(key)
+        if latest is not None:
+            return latest[0]
+        return None if kept.complete else self._find_loaded(kept, key)
 
     def get(self, kind: type[RowT], *key: Any) -> RowT:
         # The same as find, written out: a rebuild comes here once an event.
         kept: Kept[RowT] = self.kept[kind] if kind in self.kept else self._refuse(kind)
-        row = kept.current.get(key)
-        if row is None and not kept.complete:
-            row = self._find_loaded(kept, key)
+        latest = kept.latest.get(key)
+        if latest is not None:
+            return latest[0]
+        row = None if kept.complete else self._find_loaded(kept, key)
         return kind(*key) if row is None else row
 
     def put(self, row: Row) -> None:
@@ -96,7 +98,7 @@ class FoldedRows(Rows):
         key = kept.key_of(row)
         event = self._event
         assert event is not None, "rows are put by a fold, and a fold has an event"
-        if key[0] != event.organization_id:
+        if key[0] is not event.organization_id and key[0] != event.organization_id:
             self._refuse_stranger(kind, key[0])
         stamp = self._stamp
         if stamp is None:
@@ -109,15 +111,14 @@ class FoldedRows(Rows):
                 event.actor,
                 event.version,
             )
-        kept.current[key] = row
-        if kept.stamps.get(key) is stamp:
-            self._amend(kept, key, row)
-            return
-        kept.stamps[key] = stamp
+        latest = kept.latest[key] = (row, stamp)
         if kept.history:
-            kept.versions.append((row, stamp))
+            versions = kept.versions
+            again = versions and versions[-1][1] is stamp and self._amended(kept, key, latest)
+            if not again:
+                versions.append(latest)
 
-    def fold(self, project: Fold, events: Iterable[RecordedEvent]) -> Exception | None:
+    def fold(self, project: Fold, events: Iterable[ProjectedEvent]) -> Exception | None:
         """Fold, and answer what the fold raised. While rows are missing that means nothing: it saw defaults."""
         error: Exception | None = None
         for event in events:
@@ -167,15 +168,16 @@ class FoldedRows(Rows):
         )
 
     @staticmethod
-    def _amend(kept: Kept[Any], key: Key, row: Row) -> None:
-        """An event that puts a row twice makes one version: the last one."""
+    def _amended(kept: Kept[Any], key: Key, latest: tuple[Row, Stamp]) -> bool:
+        """An event that puts a row twice makes one version: the last one. Answers whether it was the second time."""
         for index in range(len(kept.versions) - 1, -1, -1):
-            version, stamp = kept.versions[index]
-            if stamp is not kept.stamps[key]:
-                return
-            if kept.key_of(version) == key:
-                kept.versions[index] = (row, stamp)
-                return
+            row, stamp = kept.versions[index]
+            if stamp is not latest[1]:
+                return False
+            if kept.key_of(row) == key:
+                kept.versions[index] = latest
+                return True
+        return False
 
 
 Load = Callable[[type[Row], Sequence[Key]], Awaitable[Iterable[Row]]]
@@ -183,7 +185,7 @@ Load = Callable[[type[Row], Sequence[Key]], Awaitable[Iterable[Row]]]
 
 
 async def fold_batch(
-    projection: Projection, events: Sequence[RecordedEvent], load: Load, known: Known | None = None
+    projection: Projection, events: Sequence[ProjectedEvent], load: Load, known: Known | None = None
 ) -> FoldedRows:
     """The rows that `events` make of those `known` or found by `load`, one call a table and depth of asking.
 
@@ -204,7 +206,7 @@ async def fold_batch(
         rows.restart()
 
 
-def unreadable(event: RecordedEvent) -> UnknownEventError:
+def unreadable(event: ProjectedEvent) -> UnknownEventError:
     """Why the stream of an event that cannot be read has to wait."""
     reason = event.data.reason if isinstance(event.data, UnreadableEvent) else "cannot be read"
     return UnknownEventError(f"{event.type} version {event.schema_version} {reason}")

@@ -6,7 +6,9 @@ memory and writes one statement for the whole batch. The same fold rebuilds from
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypeVar
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -57,7 +59,47 @@ class Rows(Protocol):
         """The row is so from this event on."""
 
 
-Fold = Callable[[Rows, RecordedEvent], None]
+class ProjectedEvent(Protocol):
+    """What a fold may know of an event: all of RecordedEvent but what only tells how it was asked for.
+
+    A rebuild reads millions and leaves the rest in the log.
+    """
+
+    @property
+    def shard(self) -> int: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def organization_id(self) -> UUID: ...
+
+    @property
+    def stream_id(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def schema_version(self) -> int: ...
+
+    @property
+    def recorded_at(self) -> datetime: ...
+
+    @property
+    def occurred_at(self) -> datetime: ...
+
+    @property
+    def actor(self) -> str: ...
+
+    @property
+    def data(self) -> Struct: ...
+
+
+Fold = Callable[[Rows, ProjectedEvent], None]
 
 
 @dataclass(frozen=True)

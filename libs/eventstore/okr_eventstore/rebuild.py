@@ -6,9 +6,10 @@ that instant; the old generation stays, so that going back is as quick. Nothing 
 events: no command is sent and nobody is notified by a rebuild.
 """
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import asyncpg
@@ -26,8 +27,9 @@ from okr_eventstore.tables import (
     create_generation,
     digest_of,
     drop_generation,
-    index_generation,
+    index_statements,
     live_generation,
+    quoted,
     shape_of,
     show_generation,
     tables_of,
@@ -128,7 +130,7 @@ class _Rebuild:
         applier = Applier(ledger, projection=self._projection)
         goals = await self._goals(live)
         await self._fill(fresh, goals)
-        await index_generation(self._connection, self._projection, fresh)
+        await self._index(fresh)
         await applier.read(self._connection, goals)
         for _ in range(CATCH_UP_ROUNDS):
             goals = await self._goals(live)
@@ -164,38 +166,67 @@ class _Rebuild:
         return reached
 
     async def _fill(self, fresh: Generation, goals: Mapping[int, Head]) -> None:
-        """Fold and copy shard after shard."""
-        done, total = 0, sum(goal.position for goal in goals.values())
+        """Fold and copy all shards, two at a time: while PostgreSQL takes the rows of one, the other is folded."""
+        done, total = dict.fromkeys(goals, 0), sum(goal.position for goal in goals.values())
         self._progress(0, total)
-        for shard, goal in sorted(goals.items()):
-            before = done
+        waiting = iter(sorted(goals.items(), key=lambda each: -each[1].position))  # a long one last would go alone
 
-            def report(events: int, before: int = before) -> None:
-                self._progress(before + events, total)
+        async def lane(connection: Connection) -> None:
+            for shard, goal in waiting:
 
-            filler = Filler(
-                self._projection,
-                self._connection,
-                {t.name: (t.live(fresh.number), t.past(fresh.number)) for t in tables_of(self._projection)},
-            )
-            try:
-                async with self._connection.transaction():
-                    await filler.fill(self._reader, shard, goal.position, {}, report)
-                    await self._connection.execute(
-                        "INSERT INTO checkpoint (consumer, source, shard, epoch, position) VALUES ($1, $2, $3, $4, $5)",
-                        fresh.consumer,
-                        self._projection.source,
-                        shard,
-                        goal.epoch,
-                        goal.position,
-                    )
-            except Exception as error:
-                if may_pass(error, lambda _: False):
-                    raise
-                # The catch-up goes through this shard in ordinary batches and parks what cannot be digested.
-                log.warning("%s: shard %s cannot be folded in one go: %s", self._projection.name, shard, error)
-            done += goal.position
+                def report(events: int, shard: int = shard) -> None:
+                    done[shard] = events
+                    self._progress(sum(done.values()), total)
+
+                await self._fill_shard(connection, fresh, shard, goal, report)
+                report(goal.position)
+
+        await self._two_lanes(lane)
         self._progress(total, total)
+
+    async def _fill_shard(
+        self, connection: Connection, fresh: Generation, shard: int, goal: Head, report: Callable[[int], None]
+    ) -> None:
+        targets = {t.name: (t.live(fresh.number), t.past(fresh.number)) for t in tables_of(self._projection)}
+        try:
+            async with connection.transaction():
+                await Filler(self._projection, connection, targets).fill(self._reader, shard, goal.position, {}, report)
+                await connection.execute(
+                    "INSERT INTO checkpoint (consumer, source, shard, epoch, position) VALUES ($1, $2, $3, $4, $5)",
+                    fresh.consumer,
+                    self._projection.source,
+                    shard,
+                    goal.epoch,
+                    goal.position,
+                )
+        except Exception as error:
+            if may_pass(error, lambda _: False):
+                raise
+            # The catch-up goes through this shard in ordinary batches and parks what cannot be digested.
+            log.warning("%s: shard %s cannot be folded in one go: %s", self._projection.name, shard, error)
+
+    async def _index(self, fresh: Generation) -> None:
+        """Keys and indexes of two tables at a time."""
+        waiting = iter(index_statements(self._projection, fresh))
+
+        async def lane(connection: Connection) -> None:
+            for statements in waiting:
+                for statement in statements:
+                    await connection.execute(statement)
+
+        await self._two_lanes(lane)
+
+    async def _two_lanes(self, lane: Callable[[Connection], Awaitable[None]]) -> None:
+        """Run `lane` on two connections at once; what one raises ends both."""
+        other = await self._database.connect()
+        lanes = [asyncio.ensure_future(lane(connection)) for connection in (self._connection, other)]
+        try:
+            await asyncio.gather(*lanes)
+        finally:
+            for each in lanes:
+                each.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
+            await other.close(timeout=5)
 
     async def _behind(self, applier: Applier, goals: Mapping[int, Head]) -> int:
         unread = goals.keys() - applier.checkpoints.keys()
@@ -210,7 +241,9 @@ class _Rebuild:
             after = applier.checkpoints[shard].position
             if after >= goal.position:
                 continue
-            async with contextlib.aclosing(pages(self._reader, shard, after, goal.position, BATCH_EVENTS)) as found:
+            async with contextlib.aclosing(
+                pages(self._reader.backfill, shard, after, goal.position, BATCH_EVENTS)
+            ) as found:
                 async for page in found:
                     await applier.apply(self._connection, [ShardBatch(shard, goal.epoch, page)])
 
@@ -250,10 +283,9 @@ class _Rebuild:
             await show_generation(frozen, fresh)
         try:
             tables = await self._compare(live, fresh) if level else []
-            rows = sum(verdict.fresh.rows for verdict in tables if not verdict.table.endswith("_history"))
-            if not level:
-                digests = [await digest_of(self._connection, t.live(fresh.number)) for t in tables_of(self._projection)]
-                rows = sum(digest.rows for digest in digests)
+            rows = 0
+            for table in tables_of(self._projection):
+                rows += await self._connection.fetchval(f"SELECT count(*) FROM {quoted(table.live(fresh.number))}")
         finally:
             await snapshot.rollback()
         await self._drop_older(live, fresh)

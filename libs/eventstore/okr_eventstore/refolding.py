@@ -1,24 +1,27 @@
-"""A shard of the log folded from nothing, straight into tables: what a rebuild and a comparison share."""
+"""A shard of the log folded from nothing, straight into tables: what a rebuild and a comparison share.
+
+Three things go on at once: PostgreSQL finds the next page, this process folds the one at hand, and PostgreSQL takes
+the rows of those before.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Protocol
-
-from msgspec.structs import astuple
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 from okr_eventstore.checkpoints import Stream
+from okr_eventstore.copying import live_rows, past_rows
 from okr_eventstore.database import Connection
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.folding import FoldedRows
 from okr_eventstore.model import Head, RecordedEvent
-from okr_eventstore.projection import Projection
+from okr_eventstore.projection import ProjectedEvent, Projection
 from okr_eventstore.tables import copy_columns, tables_of
 
-PAGE_EVENTS = 2000
+PAGE_EVENTS = 1000
 """Events read at once; the next page is on its way while one is folded."""
-COPY_VERSIONS = 20_000
-"""Versions of rows held before they are copied to the history. Only a shard's rows themselves stay in memory."""
+COPY_ROWS = 5_000
+"""Rows copied at once. Of the versions no more are held; the rows themselves stay in memory until their shard ends."""
 
 
 class LogReader(Protocol):
@@ -27,6 +30,14 @@ class LogReader(Protocol):
     async def heads(self) -> dict[int, Head]: ...
 
     async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]: ...
+
+
+@runtime_checkable
+class PageReader(LogReader, Protocol):
+    """A reader that can be quicker where events are only folded: it leaves out what no fold may look at."""
+
+    async def page(self, shard: int, after: int, up_to: int) -> Sequence[ProjectedEvent]:
+        """The events `after` < position ≤ `up_to`, in order."""
 
 
 class Filler:
@@ -38,6 +49,7 @@ class Filler:
         self._targets = targets
         self._tables = tables_of(projection)
         self._rows = FoldedRows(projection.rows, complete=True)
+        self._copying: asyncio.Task[object] | None = None
 
     async def fill(
         self,
@@ -48,62 +60,80 @@ class Filler:
         report: Callable[[int], None],
     ) -> None:
         """Raises what the fold raises, and what PostgreSQL says to rows it cannot take."""
-        async with contextlib.aclosing(pages(reader, shard, 0, up_to, PAGE_EVENTS)) as found:
-            async for page in found:
-                events = [event for event in page if not _is_parked(event, parked)] if parked else page
-                error = self._rows.fold(self._projection.project, events)
-                if error is not None:
-                    raise error
-                await self._copy_versions(COPY_VERSIONS)
-                report(page[-1].position)
-        await self._copy_versions(0)
-        for table in self._tables:
-            columns, _ = copy_columns(table)
-            records = [
-                (*table.values(row), stamp.position, stamp.recorded_at, stamp.stream_version)
-                for row, stamp in self._rows.kept[table.kind].final()
-            ]
-            await self._copy(self._targets[table.name][0], columns, records)
+        read = reader.page if isinstance(reader, PageReader) else reader.backfill
+        try:
+            async with contextlib.aclosing(pages(read, shard, 0, up_to, PAGE_EVENTS)) as found:
+                async for page in found:
+                    events = [event for event in page if not _is_parked(event, parked)] if parked else page
+                    error = self._rows.fold(self._projection.project, events)
+                    if error is not None:
+                        raise error
+                    await self._copy_versions(COPY_ROWS)
+                    report(page[-1].position)
+            await self._copy_versions(1)
+            for table in self._tables:
+                columns, _ = copy_columns(table)
+                rows = self._rows.kept[table.kind].final()
+                for start in range(0, len(rows), COPY_ROWS):
+                    data = live_rows(table, rows[start : start + COPY_ROWS])
+                    await self._copy(self._targets[table.name][0], columns, data)
+        finally:
+            await self._settle()
 
     async def _copy_versions(self, at_least: int) -> None:
         for table in self._tables:
             kept = self._rows.kept[table.kind]
-            if not kept.versions or len(kept.versions) < at_least:
-                continue
-            _, columns = copy_columns(table)
-            records = [(*table.values(row), *astuple(stamp)) for row, stamp in kept.versions]
-            kept.versions = []
-            await self._copy(self._targets[table.name][1], columns, records)
+            if len(kept.versions) >= at_least:
+                _, columns = copy_columns(table)
+                data, kept.versions = past_rows(table, kept.versions), []
+                await self._copy(self._targets[table.name][1], columns, data)
 
-    async def _copy(self, name: str, columns: Sequence[str], records: list[tuple[object, ...]]) -> None:
-        if records:
-            await self._connection.copy_records_to_table(name, records=records, columns=columns)
+    async def _copy(self, name: str, columns: Sequence[str], data: bytes) -> None:
+        """Have PostgreSQL take rows while the fold goes on; one COPY at a time."""
+        await self._settle()
+        self._copying = asyncio.create_task(
+            self._connection.copy_to_table(name, source=_only(data), columns=columns, format="binary")
+        )
+        await asyncio.sleep(0)  # let it set out
+
+    async def _settle(self) -> None:
+        copying, self._copying = self._copying, None
+        if copying is not None:
+            await copying
+
+
+EventT = TypeVar("EventT", bound=ProjectedEvent)
 
 
 async def pages(
-    reader: LogReader, shard: int, after: int, up_to: int, size: int
-) -> AsyncGenerator[Sequence[RecordedEvent], None]:
+    read: Callable[[int, int, int], Awaitable[Sequence[EventT]]], shard: int, after: int, up_to: int, size: int
+) -> AsyncGenerator[Sequence[EventT], None]:
     """A shard's events `after` < position ≤ `up_to`, page by page, the next one fetched meanwhile."""
 
-    async def read(start: int) -> Sequence[RecordedEvent]:
+    async def checked(start: int) -> Sequence[EventT]:
         end = min(up_to, start + size)
-        events = await reader.backfill(shard, start, end)
+        events = await read(shard, start, end)
         if len(events) != end - start or events[-1].position != end:
             raise StoreUnavailableError(f"{shard}: positions {start + 1} to {end} asked, {len(events)} events answered")
         return events
 
-    coming: asyncio.Task[Sequence[RecordedEvent]] | None = None
+    coming: list[asyncio.Task[Sequence[EventT]]] = []
     try:
         for start in range(after, up_to, size):
-            page = await (coming or asyncio.create_task(read(start)))
-            coming = asyncio.create_task(read(start + size)) if start + size < up_to else None
-            yield page
+            # The next is asked for before this one is waited for: folding leaves no moment to ask.
+            unasked = range(start + size * len(coming), min(up_to, start + 2 * size), size)
+            coming += [asyncio.create_task(checked(following)) for following in unasked]
+            yield await coming.pop(0)
     finally:
-        if coming is not None:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+        for task in coming:
+            task.cancel()
+        await asyncio.gather(*coming, return_exceptions=True)
 
 
-def _is_parked(event: RecordedEvent, parked: Mapping[Stream, int]) -> bool:
+async def _only(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _is_parked(event: ProjectedEvent, parked: Mapping[Stream, int]) -> bool:
     first = parked.get((event.organization_id, event.stream_id))
     return first is not None and event.position >= first

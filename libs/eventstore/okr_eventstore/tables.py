@@ -46,7 +46,7 @@ STAMPS = (
 LAST = (("_position", "bigint"), ("_recorded_at", "timestamptz"), ("_stream_version", "bigint"))
 """What a row knows of the event that changed it last."""
 
-_ENCODER = msgspec.json.Encoder(decimal_format="string")
+JSON_ENCODER = msgspec.json.Encoder(decimal_format="string")
 
 
 class Column(NamedTuple):
@@ -92,7 +92,7 @@ class Table:
         encoded = list(values)
         for index in self._json:
             if encoded[index] is not None:
-                encoded[index] = _ENCODER.encode(encoded[index]).decode()
+                encoded[index] = JSON_ENCODER.encode(encoded[index]).decode()
         return tuple(encoded)
 
     def live(self, generation: int) -> str:
@@ -119,14 +119,15 @@ class Table:
             statements.append(f"{create} {quoted(past)} ({', '.join(own + stamps)})")
         return statements
 
-    def index(self, generation: int) -> list[str]:
-        """Keys and indexes, made once the rows are there."""
+    def index(self, generation: int) -> list[list[str]]:
+        """Keys and indexes, made once the rows are there: those of the live table, and those of its history."""
         live, past, key = quoted(self.live(generation)), quoted(self.past(generation)), names(self.key)
-        statements = [f"ALTER TABLE {live} ADD PRIMARY KEY ({key})"]
-        statements += [f"CREATE INDEX ON {live} ({names(index)})" for index in self.kind.__indexes__]
+        statements = [[f"ALTER TABLE {live} ADD PRIMARY KEY ({key})"]]
+        statements[0] += [f"CREATE INDEX ON {live} ({names(index)})" for index in self.kind.__indexes__]
         if self.history:
-            statements.append(f"ALTER TABLE {past} ADD PRIMARY KEY ({key}, position)")
-            statements.append(f"CREATE INDEX ON {past} ({key}, recorded_at DESC, position DESC)")
+            # Inside a shard moments never go back, so this is the order of positions too: what a row was at a moment
+            # is found by going down to it and one step backwards, and no version can stand here twice.
+            statements.append([f"ALTER TABLE {past} ADD PRIMARY KEY ({key}, recorded_at, position)"])
         return statements
 
     def _check(self) -> None:
@@ -272,9 +273,14 @@ async def create_generation(
     )
 
 
+def index_statements(projection: Projection, generation: Generation) -> list[list[str]]:
+    """Its keys and indexes: those of different tables can be made at once."""
+    return [statements for table in tables_of(projection) for statements in table.index(generation.number)]
+
+
 async def index_generation(connection: Connection, projection: Projection, generation: Generation) -> None:
-    for table in tables_of(projection):
-        for statement in table.index(generation.number):
+    for statements in index_statements(projection, generation):
+        for statement in statements:
             await connection.execute(statement)
 
 

@@ -11,8 +11,7 @@ from okr_chassis.pages import Page
 from okr_chassis.service import Reader
 from okr_contracts.alignment import Aligned, AlignmentEvent, Unaligned
 from okr_contracts.goals import CycleDrafted, ObjectiveDrafted
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 
 
 class EdgeRow(Row, frozen=True):
@@ -38,7 +37,7 @@ class TreeRow(Row, frozen=True):
     edges: int = 0
 
 
-def project(rows: Rows, event: RecordedEvent) -> None:
+def project(rows: Rows, event: ProjectedEvent) -> None:
     fact = cast(AlignmentEvent, event.data)
     edge = rows.get(EdgeRow, event.organization_id, fact.cycle_id, fact.objective_id)
     tree = rows.get(TreeRow, event.organization_id, fact.cycle_id)
@@ -80,7 +79,7 @@ class ObjectiveRow(Row, frozen=True):
     cycle_id: UUID | None = None
 
 
-def project_goals(rows: Rows, event: RecordedEvent) -> None:
+def project_goals(rows: Rows, event: ProjectedEvent) -> None:
     match event.data:
         case CycleDrafted() as fact:
             rows.put(CycleRow(event.organization_id, fact.cycle_id))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import assert_never, cast
 from uuid import UUID
 
@@ -14,8 +15,7 @@ from okr_chassis.pages import Page
 from okr_chassis.service import Reader
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsClosed, CheckInsEvent, CheckInsOpened
 from okr_contracts.sealed import SealedText
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 
 
 class CheckInRow(Row, frozen=True):
@@ -64,7 +64,7 @@ class KeyResultRow(Row, frozen=True):
     checked_in_at: datetime | None = None
 
 
-def project(rows: Rows, event: RecordedEvent) -> None:
+def project(rows: Rows, event: ProjectedEvent) -> None:
     """Each event writes the key result's row, so that the row's version is that of the stream: its etag."""
     organization_id = event.organization_id
     fact = cast(CheckInsEvent, event.data)
@@ -111,6 +111,7 @@ def _standing(row: KeyResultRow, fact: CheckInRecorded | CheckInCorrected) -> Ke
     )
 
 
+@lru_cache(maxsize=4096)
 def _person(actor: str) -> UUID | None:
     return UUID(actor.removeprefix(PERSON_PREFIX)) if actor.startswith(PERSON_PREFIX) else None
 

@@ -20,8 +20,7 @@ from okr_contracts.directory import (
     UnitRenamed,
 )
 from okr_contracts.sealed import ERASED
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 
 
 class OrganizationRow(Row, frozen=True):
@@ -59,7 +58,7 @@ class PersonRow(Row, frozen=True):
     erased: bool = False
 
 
-def project(rows: Rows, event: RecordedEvent) -> None:
+def project(rows: Rows, event: ProjectedEvent) -> None:
     organization_id = event.organization_id
     fact = cast(DirectoryEvent, event.data)
     if isinstance(fact, PersonRegistered | PersonMoved | PersonErased):

@@ -34,8 +34,8 @@ from okr_contracts.goals import (
     ObjectiveEvent,
     TargetRevised,
 )
-from okr_eventstore.model import Position, RecordedEvent
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.model import Position
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 
 
 class CycleRow(Row, frozen=True):
@@ -131,7 +131,7 @@ class ImportObjectiveRow(Row, frozen=True):
     rows: int = 0
 
 
-def project(rows: Rows, event: RecordedEvent) -> None:
+def project(rows: Rows, event: ProjectedEvent) -> None:
     organization_id = event.organization_id
     match cast(GoalsEvent, event.data):
         case CycleDrafted() as fact:

@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsEvent
 from okr_contracts.directory import DirectoryEvent, PersonRegistered, UnitAdded
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 from okr_goals.read_model import Reads
 
 
@@ -49,7 +48,7 @@ class LastValueRow(Row, frozen=True):
     checked_in_at: datetime | None = None
 
 
-def project_directory(rows: Rows, event: RecordedEvent) -> None:
+def project_directory(rows: Rows, event: ProjectedEvent) -> None:
     match cast(DirectoryEvent, event.data):
         case UnitAdded() as fact:
             rows.put(KnownUnitRow(event.organization_id, fact.unit_id))
@@ -59,7 +58,7 @@ def project_directory(rows: Rows, event: RecordedEvent) -> None:
             pass
 
 
-def project_check_ins(rows: Rows, event: RecordedEvent) -> None:
+def project_check_ins(rows: Rows, event: ProjectedEvent) -> None:
     match cast(CheckInsEvent, event.data):
         case CheckInRecorded() as fact:
             row = rows.get(LastValueRow, event.organization_id, fact.key_result_id)

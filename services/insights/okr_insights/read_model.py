@@ -41,8 +41,7 @@ from okr_contracts.goals import (
     TargetRevised,
 )
 from okr_contracts.sealed import SealedText
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 
 
 class OrganizationRow(Row, frozen=True):
@@ -204,7 +203,7 @@ class AlignmentRow(Row, frozen=True):
     parent_objective_id: UUID | None = None
 
 
-def project_directory(rows: Rows, event: RecordedEvent) -> None:
+def project_directory(rows: Rows, event: ProjectedEvent) -> None:
     """The organisation and its tree. People are not shown by name here, so their events pass by."""
     organization_id = event.organization_id
     match cast(OrganizationEvent | PersonEvent, event.data):
@@ -222,7 +221,7 @@ def project_directory(rows: Rows, event: RecordedEvent) -> None:
             pass
 
 
-def project_goals(rows: Rows, event: RecordedEvent) -> None:
+def project_goals(rows: Rows, event: ProjectedEvent) -> None:
     """Cycles, objectives and key results as they are, and every key result's entries."""
     match event.data:
         case CycleDrafted() | CycleActivated() | CycleClosed() as fact:
@@ -242,7 +241,7 @@ def project_goals(rows: Rows, event: RecordedEvent) -> None:
             pass  # imports carry themselves out through the events above
 
 
-def _project_cycle(rows: Rows, event: RecordedEvent, fact: CycleEvent) -> None:
+def _project_cycle(rows: Rows, event: ProjectedEvent, fact: CycleEvent) -> None:
     cycle = rows.get(CycleRow, event.organization_id, fact.cycle_id)
     match fact:
         case CycleDrafted():
@@ -256,7 +255,7 @@ def _project_cycle(rows: Rows, event: RecordedEvent, fact: CycleEvent) -> None:
 
 
 def _project_objective(
-    rows: Rows, event: RecordedEvent, fact: ObjectiveDrafted | ObjectiveActivated | ObjectiveClosed
+    rows: Rows, event: ProjectedEvent, fact: ObjectiveDrafted | ObjectiveActivated | ObjectiveClosed
 ) -> None:
     objective = rows.get(ObjectiveRow, event.organization_id, fact.objective_id)
     match fact:
@@ -282,7 +281,7 @@ def _project_objective(
 
 def _project_key_result(
     rows: Rows,
-    event: RecordedEvent,
+    event: ProjectedEvent,
     fact: KeyResultDefined | ChampionAssigned | ChampionReleased | KeyResultOpened | KeyResultClosed | TargetRevised,
 ) -> None:
     before = rows.get(KeyResultRow, event.organization_id, fact.objective_id, fact.key_result_id)
@@ -340,7 +339,7 @@ def _project_key_result(
     rows.put(entry)
 
 
-def project_check_ins(rows: Rows, event: RecordedEvent) -> None:
+def project_check_ins(rows: Rows, event: ProjectedEvent) -> None:
     """The last check-in of each key result, and all of them with their corrections."""
     match cast(CheckInsEvent, event.data):
         case CheckInRecorded() as fact:
@@ -367,7 +366,7 @@ def _standing(row: CheckInRow, fact: CheckInRecorded | CheckInCorrected) -> Chec
     )
 
 
-def _check_in_entry(event: RecordedEvent, fact: CheckInRecorded | CheckInCorrected) -> CheckInEntryRow:
+def _check_in_entry(event: ProjectedEvent, fact: CheckInRecorded | CheckInCorrected) -> CheckInEntryRow:
     return CheckInEntryRow(
         organization_id=event.organization_id,
         key_result_id=fact.key_result_id,
@@ -383,7 +382,7 @@ def _check_in_entry(event: RecordedEvent, fact: CheckInRecorded | CheckInCorrect
     )
 
 
-def project_alignments(rows: Rows, event: RecordedEvent) -> None:
+def project_alignments(rows: Rows, event: ProjectedEvent) -> None:
     """The parent of each objective that ever had one."""
     match cast(AlignmentEvent, event.data):
         case Aligned() as fact:

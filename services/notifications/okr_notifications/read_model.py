@@ -12,8 +12,7 @@ from msgspec.structs import replace
 from okr_chassis.pages import Page
 from okr_chassis.service import Reader
 from okr_contracts.notifications import KeyResultJudged, NotificationRaised, NotificationsEvent
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 
 
 class InboxRow(Row, frozen=True):
@@ -57,7 +56,7 @@ class WatchedRow(Row, frozen=True):
     due_on: date | None = None
 
 
-def project(rows: Rows, event: RecordedEvent) -> None:
+def project(rows: Rows, event: ProjectedEvent) -> None:
     match cast(NotificationsEvent, event.data):
         case NotificationRaised() as fact:
             rows.put(

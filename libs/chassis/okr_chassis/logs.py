@@ -6,7 +6,7 @@ import sys
 import structlog
 
 from okr_chassis.correlation import running_correlation_id
-from okr_chassis.running import running_service
+from okr_chassis.running import alone_in_process, running_service
 from okr_chassis.tracing import tracing
 
 _LIBRARIES = ("grpc", "asyncio", "asyncpg", "aiokafka", "faststream", "opentelemetry")
@@ -26,8 +26,12 @@ def _with_origin(logger: object, method: str, event: structlog.typing.EventDict)
     return event
 
 
-def configure(level: str = "info", *, terminal: bool | None = None) -> None:
-    """Send structlog and the standard library's log through one pipe to stderr."""
+def configure(level: str = "info", *, terminal: bool | None = None, service: str = "") -> None:
+    """Send structlog and the standard library's log through one pipe to stderr.
+
+    `service` stands in the lines of a process as a whole; what belongs to one of its services says so itself.
+    """
+    alone_in_process(service)
     pretty = sys.stderr.isatty() if terminal is None else terminal
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

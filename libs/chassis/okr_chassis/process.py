@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import uvloop
 
-from okr_chassis import logs
+from okr_chassis import logs, tracing
 from okr_chassis.memory import settle_memory
 from okr_chassis.platform import Platform
 from okr_chassis.service import Build
@@ -36,7 +36,8 @@ def run(name: str, build: Build, migrations: Path | None = None) -> None:
     """
     try:
         settings = Settings.load()
-        logs.configure(settings.log_level)
+        logs.configure(settings.log_level, service=name)
+        tracing.configure(name)
         settle_memory()
         uvloop.run(_run(settings, _Part(name, migrations, build)))
     except StartupError as error:

@@ -24,6 +24,6 @@ async def for_service(name: str, work: Awaitable[None]) -> None:
 
 
 def alone_in_process(name: str) -> None:
-    """This process is one service and nothing else."""
+    """Whose the lines of this process are where nothing else is said; empty for nobody's."""
     global _process
     _process = name

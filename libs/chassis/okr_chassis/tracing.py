@@ -38,7 +38,10 @@ def wanted(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def configure(service: str) -> None:
-    """Switch traces on where the environment asks for them. `service` is what they call this process."""
+    """Switch traces on where the environment asks for them. `service` is what they call this process.
+
+    What was not sent yet is sent when the process ends.
+    """
     if not wanted():
         return
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -71,13 +74,8 @@ class Tracing:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._trace = trace
-        self._provider = provider
         self._tracer = provider.get_tracer("okr")
         self._propagator = TraceContextTextMapPropagator()
-
-    def close(self) -> None:
-        """Send what was not sent yet."""
-        self._provider.shutdown()
 
     @contextmanager
     def around(self, name: str, kind: str, traceparent: str | None, attributes: Attributes) -> Iterator[Any]:

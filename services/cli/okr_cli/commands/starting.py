@@ -37,13 +37,14 @@ async def up(
     """
     try:
         # Only this command needs the services; the others start faster without them.
-        from okr_chassis import logs
+        from okr_chassis import logs, tracing
         from okr_cli import up as embedded
     except ImportError as error:
         raise SetupError(
             f"the library {error.name or error!r} is missing; install the platform anew: pip install okr-platform",
             reason="LIBRARY_MISSING",
         ) from None
-    logs.configure(session.settings.log_level if "OKR_LOG_LEVEL" in os.environ else "warning")
+    logs.configure(session.settings.log_level if "OKR_LOG_LEVEL" in os.environ else "warning", service="platform")
+    tracing.configure("platform")
     settings = session.settings if kafka is None else Settings.load(kafka=kafka)
     await embedded.run(settings, session.output, samples)

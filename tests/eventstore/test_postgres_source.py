@@ -90,6 +90,26 @@ async def test_a_source_tells_heads_and_backfills_a_gap(log: EventLog, database:
     assert [event.position for event in await source.backfill(SHARD, 2, 5)] == [3, 4, 5]
 
 
+async def test_consumers_beside_a_log_share_one_look_at_it(database: Database) -> None:
+    class Looking(EventLog):
+        looks = 0
+
+        async def heads(self) -> dict[int, Head]:
+            self.looks += 1
+            return await super().heads()
+
+    log = Looking("shop", database, codec())
+    await log.start()
+    await log.append("counter-1", 0, added(1), context())
+
+    found = await asyncio.gather(*(log.heads_lately(60) for _ in range(16)))
+    assert found == [{SHARD: Head(1, 1)}] * 16
+    assert log.looks == 1
+    await log.append("counter-1", 1, added(1), context())
+    assert await log.heads_lately(0) == {SHARD: Head(1, 2)}
+    await log.close()
+
+
 # --- what this process appended itself --------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC
 from typing import Any
@@ -67,6 +68,8 @@ class EventLog:
         self._woken: set[int] = set()
         self._waking = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._looked: asyncio.Task[dict[int, Head]] | None = None
+        self._looked_at = 0.0
 
     @property
     def channel(self) -> str:
@@ -82,9 +85,10 @@ class EventLog:
 
     async def close(self) -> None:
         await self.appender.close()
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._looked] if self._looked is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -149,6 +153,14 @@ class EventLog:
     async def heads(self) -> dict[int, Head]:
         """The last position of every shard that holds anything."""
         return await read_heads(self.database)
+
+    async def heads_lately(self, seconds: float) -> dict[int, Head]:
+        """The heads as they were at most so long ago: however many consumers ask, one question a while is enough."""
+        if self._looked is None or (self._looked.done() and time.monotonic() - self._looked_at > seconds):
+            self._looked_at = time.monotonic()
+            self._looked = asyncio.ensure_future(self.heads())
+        # One that gives up must not take the answer away from the others.
+        return await asyncio.shield(self._looked)
 
     async def read_snapshot(self, organization_id: UUID, stream_id: str, state_version: int) -> tuple[int, str] | None:
         """A stream's latest snapshot as (version, JSON), if one was kept in this state version."""

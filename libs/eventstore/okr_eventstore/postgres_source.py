@@ -174,20 +174,24 @@ class PostgresSource:
         self._woken.clear()
         if self._grown or self._reassigned:
             return True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
-                await self._woken.wait()
-                return True
-        return False
+        expiry = asyncio.get_running_loop().call_later(timeout_seconds, self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            expiry.cancel()
+        return bool(self._grown) or self._reassigned
 
     async def _poll(self) -> None:
-        for shard, head in (await read_heads(self._database)).items():
+        # Consumers beside the log share a look at it: sixteen would ask sixty times a second while nothing happens.
+        heads = await (self._log.heads_lately(POLL_SECONDS / 2) if self._log else read_heads(self._database))
+        for shard, head in heads.items():
             if shard in self._after and head.position > self._after[shard]:
                 self._grown.add(shard)
 
     def _wake(self, shards: set[int]) -> None:
-        self._grown |= shards & self._after.keys()
-        self._woken.set()
+        if mine := shards & self._after.keys():
+            self._grown |= mine
+            self._woken.set()
 
     async def _listen(self) -> None:
         """Hear other processes' commits; a broken connection costs the poll's quarter of a second."""

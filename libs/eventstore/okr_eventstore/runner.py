@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -113,9 +114,13 @@ class Runner:
         self._recent = Recent(monotonic)
         self._applier: Applier | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._read_on: asyncpg.Connection[asyncpg.Record] | None = None
+        """The connection on which the applier learnt where it stands. On a new one that may be wrong by now."""
         self._assigned: frozenset[int] = frozenset()
         self._waiters: dict[int, list[tuple[int, asyncio.Future[None]]]] = {}
-        self._fetching: asyncio.Future[list[ShardBatch]] | None = None
+        self._fetching: asyncio.Task[Any] | None = None
+        """The task that runs, while it waits for events: closing may interrupt it there and nowhere else."""
+        self._interrupted = False
         self._closing = asyncio.Event()
         self._finished = asyncio.Event()
         self._running = False
@@ -176,7 +181,7 @@ class Runner:
 
     def _applies(self, shard: int) -> bool:
         """Whether it is this process that applies a shard, as far as it knows."""
-        return shard in self.checkpoints and self._is_connected()
+        return self._applier is not None and shard in self._applier.checkpoints and self._is_connected()
 
     async def _arrival(self, shard: int, position: int, deadline: float) -> None:
         """Wait until this process has applied `position`, or nothing more is to be expected of it."""
@@ -184,12 +189,14 @@ class Runner:
         waiter = (position, arrived)
         waiters = self._waiters.setdefault(shard, [])
         waiters.append(waiter)
+        expiry = asyncio.get_running_loop().call_at(deadline, _arrive, arrived)
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(deadline):
-                    await arrived
+            await arrived
         finally:
+            expiry.cancel()
             waiters.remove(waiter)
+            if not waiters and self._waiters.get(shard) is waiters:
+                del self._waiters[shard]
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -214,7 +221,8 @@ class Runner:
     async def close(self) -> None:
         """Finish the batch at hand and end."""
         self._closing.set()
-        if self._fetching is not None:
+        if self._fetching is not None and not self._interrupted:
+            self._interrupted = True
             self._fetching.cancel()
         if self._running:
             await self._finished.wait()
@@ -232,8 +240,9 @@ class Runner:
                     await self._step()
                     wait_seconds, superseded = FIRST_WAIT_SECONDS, 0
             except asyncio.CancelledError:
-                if self._closing.is_set() and not _being_cancelled():
-                    return  # close() ended the fetch
+                task = asyncio.current_task()
+                if self._interrupted and task is not None and task.uncancel() == 0:
+                    return  # close() ended the fetch, and nobody else wants the task to end
                 raise
             except SupersededError as error:
                 self.counters.zombies += 1
@@ -263,9 +272,7 @@ class Runner:
         """Learn everything from the database, as after a start: generation, checkpoints, parked streams."""
         connection = await self._connect()
         applier = Applier(
-            await open_ledger(
-                connection, self.name, self.source.service, self.subscription.projection, RecentRows()
-            ),
+            await open_ledger(connection, self.name, self.source.service, self.subscription.projection, RecentRows()),
             projection=self.subscription.projection,
             react=self.subscription.react,
             counters=self.counters,
@@ -276,16 +283,16 @@ class Runner:
         await applier.read(connection, assigned)
         for shard in sorted(assigned):
             await self.source.seek(shard, applier.checkpoints[shard].position)
-        self._applier, self._assigned = applier, assigned
+        self._applier, self._assigned, self._read_on = applier, assigned, connection
         self.reason = ""
         self._release()
 
     async def _step(self) -> None:
         self.moved_at = self._monotonic()
         await self._reassign()
-        self._fetching = asyncio.ensure_future(self.source.fetch(FETCH_SECONDS))
+        self._fetching = asyncio.current_task()
         try:
-            batches = await self._fetching
+            batches = await self.source.fetch(FETCH_SECONDS)
         finally:
             self._fetching = None
         if not batches:
@@ -323,7 +330,7 @@ class Runner:
     async def _reassign(self) -> None:
         """Shards may have been handed over since the last fetch; who gets one reads its checkpoint first."""
         assigned = await self.source.assignments()
-        if assigned == self._assigned:
+        if assigned is self._assigned or assigned == self._assigned:
             return
         applier = self._started()
         applier.forget(self._assigned - assigned)
@@ -390,7 +397,8 @@ class Runner:
         return checkpoint.position if checkpoint is not None and self._is_connected() else 0
 
     def _is_connected(self) -> bool:
-        return self._connection is not None and not self._connection.is_closed()
+        """Whether the connection that the checkpoints were read on is still there."""
+        return self._read_on is not None and self._read_on is self._connection and not self._read_on.is_closed()
 
     async def _stored_position(self, shard: int) -> int:
         """How far a shard is that another process reads, in the generation that is live by now."""
@@ -415,18 +423,17 @@ class Runner:
         for shard, waiters in self._waiters.items():
             position = self._position(shard)
             for wanted, arrived in waiters:
-                if wanted <= position and not arrived.done():
-                    arrived.set_result(None)
+                if wanted <= position:
+                    _arrive(arrived)
 
     def _release_all(self) -> None:
         """Nobody will be woken any more; let everybody look for themselves."""
         for waiters in self._waiters.values():
             for _, arrived in waiters:
-                if not arrived.done():
-                    arrived.set_result(None)
+                _arrive(arrived)
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        if self._connection is not None and self._is_connected():
+        if self._connection is not None and not self._connection.is_closed():
             return self._connection
         connection = self._connection = await self._database.connect(answer_seconds=self._database.answer_seconds)
         # The batch statement is long and always planned alike. A crash of the server may undo the last
@@ -498,6 +505,6 @@ async def each_stream(
         raise errors[0]
 
 
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _arrive(arrived: "asyncio.Future[None]") -> None:
+    if not arrived.done():
+        arrived.set_result(None)

@@ -111,7 +111,7 @@ class Stage:
     async def verified(self) -> bool:
         assert self.platform.issuer is not None
         operator = self.client.acting(self.platform.issuer.issue(UUID(int=0), UUID(int=0), operator=True))
-        answers = operator.operations.Verify(VerifyRequest(), metadata=operator.metadata)
+        answers = operator.processes()[0].operations.Verify(VerifyRequest(), metadata=operator.metadata)
         verdicts = [answer.verdict async for answer in answers if answer.HasField("verdict")]
         assert verdicts
         return all(verdict.equal for verdict in verdicts)

@@ -5,6 +5,7 @@ import typer
 from okr_cli.command import EPILOG
 from okr_cli.commands import (
     checking_in,
+    database,
     doctoring,
     events,
     importing,
@@ -15,6 +16,7 @@ from okr_cli.commands import (
     reading,
     simulating,
     starting,
+    status,
     tokens,
 )
 
@@ -47,6 +49,7 @@ def build() -> typer.Typer:
         people,
         operating,
         kafka,
+        database,
         keys,
         simulating,
         doctoring,

@@ -1,11 +1,12 @@
-"""The platform as commands see it: typed stubs on one channel, deadlines, and retries that never do a thing twice."""
+"""The platform as commands see it: typed stubs wherever its services are, deadlines, and retries that never do a
+thing twice."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from copy import copy
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -19,9 +20,11 @@ from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
+from okr_chassis.channels import target_of
 from okr_chassis.errors import Refusal, refusal_of
 from okr_cli.failures import CommandError, RefusedError, SetupError, TryAgainError
 
+SERVICES = ("directory", "goals", "checkins", "alignment", "notifications", "insights")
 CONNECT_SECONDS = 3.0
 CALL_SECONDS = 10.0
 TOTAL_SECONDS = 30.0
@@ -42,33 +45,31 @@ Change = TypeVar("Change", bound=Mutation)
 Response = TypeVar("Response", bound=Message)
 
 
+class Process(NamedTuple):
+    """An address where services of the platform are, and what operators ask there."""
+
+    address: str
+    services: tuple[str, ...]
+    operations: OperationsServiceStub
+
+
 class Client:
-    """A connection to the platform in the name of one token.
+    """A connection to the platform in the name of one token: all of it at one address, or `peers` service by service.
 
     `ask` and `tell` try again while the platform is unavailable, always with the very same request: the
     request id in it makes the platform answer a command that was done already instead of doing it again.
     """
 
-    def __init__(self, address: str, token: str) -> None:
-        self.address = address
-        self._channel = aio.insecure_channel(
-            address,
-            options=[
-                ("grpc.enable_http_proxy", 0),
-                ("grpc.enable_retries", 0),
-                ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-            ],
-        )
+    def __init__(self, address: str, token: str, peers: Mapping[str, str] | None = None) -> None:
+        self._addresses = {service: (peers or {}).get(service, address) for service in SERVICES}
+        self._channels: dict[str, aio.Channel] = {}
         self.metadata = (("authorization", f"Bearer {token}"),)
-        self.directory = DirectoryServiceStub(self._channel)
-        self.goals = GoalsServiceStub(self._channel)
-        self.check_ins = CheckInsServiceStub(self._channel)
-        self.alignment = AlignmentServiceStub(self._channel)
-        self.notifications = NotificationsServiceStub(self._channel)
-        self.insights = InsightsServiceStub(self._channel)
-        self.event_log = EventLogServiceStub(self._channel)
-        self.operations = OperationsServiceStub(self._channel)
+        self.directory = DirectoryServiceStub(self._channel_to("directory"))
+        self.goals = GoalsServiceStub(self._channel_to("goals"))
+        self.check_ins = CheckInsServiceStub(self._channel_to("checkins"))
+        self.alignment = AlignmentServiceStub(self._channel_to("alignment"))
+        self.notifications = NotificationsServiceStub(self._channel_to("notifications"))
+        self.insights = InsightsServiceStub(self._channel_to("insights"))
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,7 +77,55 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._channel.close()
+        for channel in self._channels.values():
+            await channel.close()
+
+    @property
+    def address(self) -> str:
+        """Where the platform is, for people."""
+        return ", ".join(dict.fromkeys(self._addresses.values()))
+
+    def event_log(self, service: str) -> EventLogServiceStub:
+        """The log of one service, where that service is."""
+        return EventLogServiceStub(self._channel_to(service))
+
+    def processes(self, service: str = "") -> list[Process]:
+        """Where operators have to ask to have asked all services, or the one that is named.
+
+        Copies behind one address are one here: what they keep, they keep together.
+        """
+        asked = [service] if service in SERVICES else SERVICES
+        found: dict[str, list[str]] = {}
+        for each in asked:
+            found.setdefault(self._addresses[each], []).append(each)
+        return [self._process(address, services) for address, services in found.items()]
+
+    def copies(self) -> list[Process]:
+        """Every single process that an address names, for what each has to say of itself."""
+        return [
+            self._process(address.strip(), each.services)
+            for each in self.processes()
+            for address in each.address.split(",")
+        ]
+
+    def _process(self, address: str, services: Iterable[str]) -> Process:
+        return Process(address, tuple(services), OperationsServiceStub(self._channel_at(address)))
+
+    def _channel_to(self, service: str) -> aio.Channel:
+        return self._channel_at(self._addresses.get(service, self._addresses["directory"]))
+
+    def _channel_at(self, address: str) -> aio.Channel:
+        if address not in self._channels:
+            self._channels[address] = aio.insecure_channel(
+                target_of(address),
+                options=[
+                    ("grpc.enable_http_proxy", 0),
+                    ("grpc.enable_retries", 0),
+                    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+                    ("grpc.max_reconnect_backoff_ms", 1000),
+                ],
+            )
+        return self._channels[address]
 
     def acting(self, token: str) -> Self:
         """The same connection in the name of another token."""
@@ -85,15 +134,24 @@ class Client:
         return other
 
     async def connect(self) -> None:
-        """Wait a moment for the platform. Raises SetupError when nobody answers at its address."""
-        try:
-            await asyncio.wait_for(self._channel.channel_ready(), CONNECT_SECONDS)
-        except TimeoutError:
+        """Wait a moment for the platform. Raises SetupError naming the addresses where nobody answers."""
+        answers = await asyncio.gather(*map(_answers, self._channels.values()))
+        silent = [address for address, answered in zip(self._channels, answers, strict=True) if not answered]
+        if silent and len(self._channels) == 1:
             raise SetupError(
-                f"no platform answers at {self.address}; start one with `okr up`, or name another with OKR_GRPC_HOST "
+                f"no platform answers at {silent[0]}; start one with `okr up`, or name another with OKR_GRPC_HOST "
                 "and OKR_GRPC_PORT",
                 reason="NOT_REACHABLE",
-            ) from None
+            )
+        if silent:
+            told = ", ".join(
+                f"{' and '.join(each.services)} at {each.address}"
+                for each in self.processes()
+                if each.address in silent
+            )
+            raise SetupError(
+                f"nobody answers for {told}; start what is missing, or correct OKR_PEERS", reason="NOT_REACHABLE"
+            )
 
     async def ask(self, method: "aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
         """The answer to a question, or a CommandError that says why there is none."""
@@ -131,6 +189,14 @@ class Client:
             if not token:
                 return
             request.page.token = token
+
+
+async def _answers(channel: aio.Channel) -> bool:
+    try:
+        await asyncio.wait_for(channel.channel_ready(), CONNECT_SECONDS)
+    except TimeoutError:
+        return False
+    return True
 
 
 def failure(refusal: Refusal) -> CommandError:

@@ -72,7 +72,7 @@ class Session:
 
     @asynccontextmanager
     async def connected(self, token: str) -> AsyncIterator[Client]:
-        async with Client(self.address, token) as client:
+        async with Client(self.address, token, self.settings.peers) as client:
             await client.connect()
             yield client
 

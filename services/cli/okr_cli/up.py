@@ -68,7 +68,7 @@ async def _serve(
             say(f"services hear of each other over Kafka at {', '.join(settings.kafka)}")
         told = stories() if with_samples and not settings.production else []
         if told:
-            await _tell(settings, dsn, told, output)
+            await tell(settings, dsn, told, output)
         async with Platform(settings, dsn, SERVICES, starting=say) as platform:
             await _greet(platform, settings, told, output)
             serves.set()
@@ -95,7 +95,7 @@ def _require_free_port(settings: Settings) -> None:
             raise PortInUseError(f"{settings.grpc_host}:{settings.grpc_port}") from None
 
 
-async def _tell(settings: Settings, dsn: str, told: list[Story], output: Output) -> None:
+async def tell(settings: Settings, dsn: str, told: list[Story], output: Output) -> None:
     """Tell the sample stories where they are missing, on a platform nobody else can reach."""
     now = datetime.now(UTC)
     bookmark = samples.Bookmark(settings.data_dir / "samples.bookmark")

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 import typer
 
 from okr.insights.v1.insights_pb2 import GetBoardRequest
-from okr.operations.v1.operations_pb2 import GetStatusRequest, GetStatusResponse
-from okr_cli import words
-from okr_cli.client import Client
+from okr.operations.v1.operations_pb2 import GetStatusResponse
+from okr_cli import statuses, words
+from okr_cli.client import SERVICES, Client, Process
 from okr_cli.command import command
 from okr_cli.failures import CommandError, SetupError
 from okr_cli.session import DEVELOPMENT_KEY, Session
@@ -102,16 +102,25 @@ async def platform(session: Session, client: Client) -> list[Finding]:
     before = session.now()
     board = await client.ask(client.insights.GetBoard, GetBoardRequest())
     after = session.now()
-    status = await client.ask(client.operations.GetStatus, GetStatusRequest())
+    told = await statuses.ask_all(client)
+    everything = statuses.merged([status for _, status in told])
     return [
-        Finding("ok", "gRPC", f"{client.address} answers, release {status.version}, {status.environment}"),
-        Finding("ok", "PostgreSQL", status.postgres_version)
-        if status.postgres_version
-        else Finding("bad", "PostgreSQL", "not reached", "see its log in the data directory, or DATABASE_URL"),
+        *(finding for process, status in told for finding in _process(process, status)),
         clock(board.as_of, before, after),
-        *consumers(status),
-        events(status),
+        *consumers(everything),
+        events(everything),
     ]
+
+
+def _process(process: Process, status: GetStatusResponse) -> Iterable[Finding]:
+    """One process, and the database it has; by the name of its service where there are several."""
+    whose = "" if len(process.services) == len(SERVICES) else f" {' '.join(process.services)}"
+    yield Finding("ok", f"gRPC{whose}", f"{process.address} answers, release {status.version}, {status.environment}")
+    if status.postgres_version:
+        yield Finding("ok", f"PostgreSQL{whose}", status.postgres_version)
+    else:
+        way_out = "see its log in the data directory, or DATABASE_URL"
+        yield Finding("bad", f"PostgreSQL{whose}", "not reached", way_out)
 
 
 def clock(theirs: str, before: datetime, after: datetime) -> Finding:

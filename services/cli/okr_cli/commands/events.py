@@ -94,7 +94,7 @@ def _after(said: str | None) -> Position | None:
 async def _all(client: Client, service: str, after: int) -> list[Event]:
     request = TailEventsRequest(service=service, after_position=after)
     try:
-        stream = client.event_log.TailEvents(request, metadata=client.metadata, timeout=TOTAL_SECONDS)
+        stream = client.event_log(service).TailEvents(request, metadata=client.metadata, timeout=TOTAL_SECONDS)
         return [response.event async for response in stream]
     except RpcError as error:
         raise failure(refusal_of(error)) from None
@@ -108,7 +108,7 @@ async def _follow(client: Client, output: Output, service: str, after: int) -> N
     while True:
         try:
             request = TailEventsRequest(service=service, after_position=after, follow=True)
-            async for response in client.event_log.TailEvents(request, metadata=client.metadata):
+            async for response in client.event_log(service).TailEvents(request, metadata=client.metadata):
                 _print(output, response.event)
                 after, pause, silent_since = response.event.position, FIRST_PAUSE_SECONDS, None
         except RpcError as error:

@@ -46,10 +46,12 @@ async def verify(session: Session, service: OnlyService = "") -> None:
     async with session.client(operator=True) as client:
         try:
             with session.output.progress("folding the log") as meter:
-                async for step in client.operations.Verify(VerifyRequest(service=service), metadata=client.metadata):
-                    meter.update(step.events_done, step.events_total, f"folding {step.service} {step.projection}")
-                    if step.HasField("verdict"):
-                        verdicts.append(step)
+                for process in client.processes(service):
+                    question = VerifyRequest(service=service)
+                    async for step in process.operations.Verify(question, metadata=client.metadata):
+                        meter.update(step.events_done, step.events_total, f"folding {step.service} {step.projection}")
+                        if step.HasField("verdict"):
+                            verdicts.append(step)
         except RpcError as error:
             raise failure(refusal_of(error)) from None
     different = [each for each in verdicts if not each.verdict.equal]
@@ -147,7 +149,8 @@ def _rebuild(service: str) -> Any:
             try:
                 with session.output.progress(f"rebuilding {service}") as meter:
                     request = RebuildRequest(service=service)
-                    async for step in client.operations.Rebuild(request, metadata=client.metadata):
+                    (process,) = client.processes(service)
+                    async for step in process.operations.Rebuild(request, metadata=client.metadata):
                         meter.update(step.events_done, step.events_total, f"rebuilding {step.projection}")
                         if step.switched:
                             switched.append(step)
@@ -198,7 +201,11 @@ PARKED_COLUMNS = (
 async def parked(session: Session, service: OnlyService = "") -> None:
     """List the streams that wait because an event of theirs could not be applied."""
     async with session.client(operator=True) as client:
-        answer = await client.ask(client.operations.ListParked, ListParkedRequest(service=service))
+        found = [
+            stream
+            for process in client.processes(service)
+            for stream in (await client.ask(process.operations.ListParked, ListParkedRequest(service=service))).streams
+        ]
     if session.output.as_json:
         streams = [
             {
@@ -212,10 +219,10 @@ async def parked(session: Session, service: OnlyService = "") -> None:
                 "attempts": each.attempts,
                 "error": each.error,
             }
-            for each in answer.streams
+            for each in found
         ]
         session.output.document({"streams": streams})
-    elif not answer.streams:
+    elif not found:
         session.output.say("Nothing is parked.", style="green")
     else:
         rows = [
@@ -231,7 +238,7 @@ async def parked(session: Session, service: OnlyService = "") -> None:
                     Cell(each.error, "yellow"),
                 ]
             )
-            for each in answer.streams
+            for each in found
         ]
         session.output.table(PARKED_COLUMNS, rows)
         session.output.say()
@@ -241,15 +248,19 @@ async def parked(session: Session, service: OnlyService = "") -> None:
 async def retry(session: Session, service: OnlyService = "") -> None:
     """Try the parked streams again."""
     async with session.client(operator=True) as client:
-        answer = await client.ask(client.operations.RetryParked, RetryParkedRequest(service=service))
-    document = {"healed_streams": answer.healed_streams, "still_parked_streams": answer.still_parked_streams}
-    told = f"{words.plural(answer.healed_streams, 'stream')} healed, {answer.still_parked_streams} still parked"
-    if answer.still_parked_streams:
+        answers = [
+            await client.ask(process.operations.RetryParked, RetryParkedRequest(service=service))
+            for process in client.processes(service)
+        ]
+    healed = sum(answer.healed_streams for answer in answers)
+    still = sum(answer.still_parked_streams for answer in answers)
+    document = {"healed_streams": healed, "still_parked_streams": still}
+    told = f"{words.plural(healed, 'stream')} healed, {still} still parked"
+    if still:
         if not session.output.as_json:
             session.output.say(f"{told}.")
         raise RefusedError(
-            f"{words.plural(answer.still_parked_streams, 'stream')} could still not be applied; "
-            "`okr parked list` says why",
+            f"{words.plural(still, 'stream')} could still not be applied; `okr parked list` says why",
             reason="STILL_PARKED",
             document=document,
         )

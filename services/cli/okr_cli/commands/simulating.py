@@ -67,6 +67,12 @@ async def simulate(
 @asynccontextmanager
 async def _running(session: Session) -> AsyncIterator[tuple[Client, Player, str]]:
     """The platform that runs."""
+    if session.settings.peers:
+        raise SetupError(
+            "histories are played into a platform whose services are in one process; use --direct on its database "
+            "while its processes rest, or unset OKR_PEERS",
+            reason="SERVICES_APART",
+        )
     issuer = session.issuer()
     async with session.connected("") as client:
         yield client, StreamPlayer(session.address, issuer), issuer.issue(OPERATOR, OPERATOR, operator=True)

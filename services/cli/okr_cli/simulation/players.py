@@ -122,7 +122,9 @@ async def _exists(client: Client) -> bool:
 
 async def _events(client: Client, service: str) -> AsyncIterator[Event]:
     try:
-        async for answer in client.event_log.TailEvents(TailEventsRequest(service=service), metadata=client.metadata):
+        async for answer in client.event_log(service).TailEvents(
+            TailEventsRequest(service=service), metadata=client.metadata
+        ):
             yield answer.event
     except RpcError as error:
         raise failure(refusal_of(error)) from None
@@ -287,5 +289,5 @@ class DirectPlayer:
 async def events_by_service(client: Client, operator: str) -> Counter[str]:
     """How many events each log of the platform holds."""
     acting = client.acting(operator)
-    status = await acting.ask(acting.operations.GetStatus, GetStatusRequest())
+    status = await acting.ask(acting.processes()[0].operations.GetStatus, GetStatusRequest())
     return Counter({log.service: log.events for log in status.logs})

@@ -1,0 +1,34 @@
+"""`database provision`: a role and a schema for every service, where they run apart."""
+
+import typer
+
+from okr_chassis.data_directory import claim
+from okr_chassis.roles import keep_passwords, provision_roles
+from okr_cli.client import SERVICES
+from okr_cli.command import command
+from okr_cli.failures import SetupError
+from okr_cli.session import Session
+
+
+def declare(app: typer.Typer) -> None:
+    database = typer.Typer(no_args_is_help=True, help="PostgreSQL, for services in processes of their own.")
+    command(database, "provision")(provision)
+    app.add_typer(database, name="database")
+
+
+async def provision(session: Session) -> None:
+    """Give every service a role and a schema of its own, and print the DATABASE_URL of each.
+
+    DATABASE_URL names somebody who may make roles. Passwords are made once and kept in OKR_DATA_DIR/roles. What the
+    schemas hold already is handed over to the services; giving the command again changes nothing.
+    """
+    dsn = session.settings.database_url
+    if dsn is None:
+        raise SetupError("DATABASE_URL must name a PostgreSQL and somebody in it who may make roles")
+    passwords = keep_passwords(claim(session.settings.data_dir) / "roles", SERVICES)
+    urls = await provision_roles(dsn, passwords)
+    if session.output.as_json:
+        session.output.document({"services": urls})
+        return
+    for service, url in urls.items():
+        session.output.say(f"{service}: DATABASE_URL={url}")

@@ -15,8 +15,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from okr_chassis import logs
+from okr_chassis.kafka.batches import RecordBatch
 from okr_chassis.kafka.leases import Lease, Progress, Standing
-from okr_chassis.kafka.publishing import Batch, Publisher
+from okr_chassis.kafka.publishing import Publisher
 from okr_chassis.kafka.relay import Relay, Round
 from okr_chassis.kafka.tail import Tail, TailReader
 from okr_eventstore.database import Database
@@ -46,7 +47,7 @@ class HeldRelay(Relay):
         await self._hold(BEFORE_SEND, self.published)
         await super()._publish(publisher, parts)
 
-    async def _send(self, publisher: Publisher, batches: Mapping[int, Batch]) -> dict[int, int]:
+    async def _send(self, publisher: Publisher, batches: Mapping[int, RecordBatch]) -> dict[int, int]:
         ends = await super()._send(publisher, batches)
         await self._hold(BEFORE_ACK, self.published)
         return ends

@@ -93,7 +93,7 @@ class Held:
             self.faults.append(f"shard {event.shard}: {event.position} follows {reached}, in between something is lost")
         elif event.position <= reached:
             self.repeated += 1
-            if self._seen[event.shard, event.position] != event:
+            if self._seen.get((event.shard, event.position), event) != event:
                 self.faults.append(f"shard {event.shard}: {event.position} came again as something else")
         self._seen.setdefault((event.shard, event.position), event)
         self._reached[event.shard] = max(reached, event.position)

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from okr_chassis.kafka.batches import RecordBatch
 from okr_chassis.kafka.records import Place, Record, RecordError, event_of, place_of, record_of
-from okr_chassis.kafka.stored import read_stored
+from okr_chassis.kafka.stored import read_pages
 from okr_eventstore.codec import UnknownEvent
 from okr_eventstore.database import Database
 from okr_eventstore.log import read_page
 from okr_eventstore.model import SHARDS, RecordedEvent
+from tests.chassis.kafka.test_batches import read
 from tests.eventstore.garden import MOMENT, Garden, Planted, Tagged, Watered, codec
 
 CODEC = codec()
@@ -118,13 +120,15 @@ async def test_what_the_relay_reads_from_the_log_are_the_records_of_its_events(d
         shard = (await garden.append("plant-2", Tagged("old", UUID(int=9)))).shard
     finally:
         await garden.log.close()
-    found = await read_stored(database, "garden", [shard], [1], limit=5, limit_bytes=10**6)
+    (page,) = await read_pages(database, "garden", {shard: 1}, limit=5, limit_bytes=10**6)
+    assert (page.shard, page.after, page.head) == (shard, 1, 7)
     events = await read_page(database, garden.codec, shard, 1, 5)
-    assert [each.position for each in found] == [2, 3, 4, 5, 6]
-    for each, event in zip(found, events, strict=True):
-        assert event_of(each.record, garden.codec) == event
-        assert dict(each.record.headers) == dict(carried(event).headers)
-        assert (each.shard, each.head, each.record.key) == (shard, 7, str(event.organization_id).encode())
+    batch = RecordBatch(10**6)
+    assert batch.take(page.bodies) == len(events) == 5
+    for record, event in zip(read(batch), events, strict=True):
+        assert event_of(record, garden.codec) == event
+        assert dict(record.headers) == dict(carried(event).headers)
+        assert (record.key, record.value) == carried(event)[:2]
 
 
 async def test_a_page_is_bounded_in_bytes_and_holds_one_event_of_each_shard_at_least(database: Database) -> None:
@@ -135,6 +139,11 @@ async def test_a_page_is_bounded_in_bytes_and_holds_one_event_of_each_shard_at_l
             shard = (await garden.append("plant", Watered(Decimal(1), "x" * 1000))).shard
     finally:
         await garden.log.close()
-    assert len(await read_stored(database, "garden", [shard], [0], limit=10, limit_bytes=1)) == 1
-    assert len(await read_stored(database, "garden", [shard], [0], limit=10, limit_bytes=2500)) == 3
-    assert len(await read_stored(database, "garden", [shard], [0], limit=2, limit_bytes=10**6)) == 2
+
+    async def bodies(**limits: int) -> int:
+        (page,) = await read_pages(database, "garden", {shard: 0}, **limits)
+        return len(page.bodies)
+
+    assert await bodies(limit=10, limit_bytes=1) == 1
+    assert await bodies(limit=10, limit_bytes=2500) == 3
+    assert await bodies(limit=2, limit_bytes=10**6) == 2

@@ -7,15 +7,12 @@ broker has, and may go on sending that batch whenever the broker is back. It is 
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
-from okr_chassis.kafka.records import Record
+from okr_chassis.kafka.batches import RecordBatch
 
-BATCH_BYTES = 1_000_000
-"""A batch before it is compressed. Below the 1 MiB that a topic takes unless it was told otherwise."""
 CONNECT_SECONDS = 10.0
 ACK_SECONDS = 10.0
 """How long all replicas may take. The client itself would try for ever."""
@@ -35,34 +32,15 @@ class TooLargeError(PublishError):
         self.records = records
 
 
-class Batch:
-    """Records on their way to one partition."""
-
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-
-    def add(self, record: Record) -> bool:
-        """Take a record along, or say that the batch is full. An empty batch takes any record."""
-        taken = self.builder.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
-        return taken is not None
-
-    def __len__(self) -> int:
-        count: int = self.builder.record_count()
-        return count
-
-
 class Publisher:
     """One producer, from its start to its first error."""
 
-    def __init__(self, bootstrap: Sequence[str], topic: str, batch_bytes: int = BATCH_BYTES) -> None:
+    def __init__(self, bootstrap: Sequence[str], topic: str) -> None:
         self.topic = topic
         self._producer = AIOKafkaProducer(
             bootstrap_servers=list(bootstrap),
             acks="all",
             enable_idempotence=True,
-            compression_type="zstd",
-            max_batch_size=batch_bytes,
-            linger_ms=0,
             request_timeout_ms=int(ACK_SECONDS * 1000),
         )
 
@@ -80,17 +58,13 @@ class Publisher:
                 f"OKR_KAFKA_PARTITIONS={len(found)} everywhere, or make the topic anew"
             )
 
-    def batch(self) -> Batch:
-        return Batch(self._producer.create_batch())
-
-    async def send(self, batches: Mapping[int, Batch]) -> dict[int, int]:
+    async def send(self, batches: Mapping[int, RecordBatch]) -> dict[int, int]:
         """One batch to each partition; returns the offset after each. Raises PublishError at the first that failed."""
         try:
             async with asyncio.timeout(ACK_SECONDS):
                 waiting = []
                 for partition, batch in batches.items():
-                    batch.builder.close()
-                    waiting.append(await self._producer.send_batch(batch.builder, self.topic, partition=partition))
+                    waiting.append(await self._producer.send_batch(batch, self.topic, partition=partition))
                 answers = await asyncio.gather(*waiting, return_exceptions=True)
         except TimeoutError:
             raise PublishError(f"topic {self.topic}: no acknowledgement within {ACK_SECONDS:g} seconds") from None

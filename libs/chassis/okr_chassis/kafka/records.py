@@ -16,7 +16,7 @@ from okr_eventstore.model import RecordedEvent
 
 Headers = Sequence[tuple[str, bytes]]
 
-_ENVELOPE = {"ce_specversion": b"1.0", "content-type": b"application/json"}
+ENVELOPE = {"ce_specversion": b"1.0", "content-type": b"application/json"}
 _METADATA = msgspec.json.Decoder(dict[str, str])
 _TRACES = ("traceparent", "tracestate")
 """Metadata that has a header of its own name, known far beyond us."""
@@ -55,7 +55,7 @@ class Place(NamedTuple):
 def record_of(event: RecordedEvent, epoch: int, service: str, data: bytes) -> Record:
     """The record of an event whose JSON is `data`: as stored, which may be older than the decoded event."""
     headers = {
-        **_ENVELOPE,
+        **ENVELOPE,
         "ce_id": str(event.event_id).encode(),
         "ce_source": f"/okr/{service}".encode(),
         "ce_type": event.type.encode(),

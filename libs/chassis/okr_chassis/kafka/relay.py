@@ -18,9 +18,11 @@ from typing import NamedTuple
 import asyncpg
 import structlog
 
+from okr_chassis import trail
+from okr_chassis.kafka.batches import RecordBatch
 from okr_chassis.kafka.leases import LEASE_SECONDS, Lease, Leases, Progress, Standing
-from okr_chassis.kafka.publishing import BATCH_BYTES, Batch, Publisher, PublishError, TooLargeError
-from okr_chassis.kafka.stored import read_stored
+from okr_chassis.kafka.publishing import Publisher, PublishError, TooLargeError
+from okr_chassis.kafka.stored import read_pages
 from okr_chassis.kafka.tail import Tail, TailReader
 from okr_chassis.kafka.topics import PREFIX, partition_of, topic_of
 from okr_eventstore.database import Database, is_transient
@@ -31,6 +33,8 @@ ROUND_EVENTS = 4000
 ROUND_EVENTS_A_SHARD = 500
 ROUND_BYTES = 8 * 1024 * 1024
 """Of event data; two rounds are in memory at a time. One event is taken along whatever its size."""
+BATCH_BYTES = 1_000_000
+"""A batch before it is compressed. Below the 1 MiB that a topic takes unless it was told otherwise."""
 POLL_SECONDS = 0.25
 """The backstop behind wake-ups, which may be lost."""
 CHECK_SECONDS = 10.0
@@ -40,7 +44,6 @@ HURRY_SECONDS = 0.25
 BACK_OFF_SECONDS = (0.05, 5.0)
 TOO_LARGE_SECONDS = (5.0, 60.0)
 """How long a shard waits whose next record the topic does not take, at first and at most."""
-SMALLEST_BATCH_BYTES = 16 * 1024
 
 logger = structlog.get_logger(__name__)
 
@@ -55,9 +58,10 @@ class Reason(NamedTuple):
 class _Carried(NamedTuple):
     """One partition's part of a round."""
 
-    batch: Batch
+    batch: RecordBatch
     positions: dict[int, int]
     """The last position of each shard in it."""
+    steps: list[trail.Step]
 
 
 class _TooLarge(NamedTuple):
@@ -89,7 +93,7 @@ class Relay:
         self.topic = topic_of(service, prefix)
         self.leases = Leases(database, sink, owner, partitions, lease_seconds=lease_seconds)
         self.published = 0
-        """Events acknowledged by Kafka."""
+        """Events that Kafka has acknowledged, or was found to hold."""
         self.batches = 0
         self.rewinds = 0
         """How often publishing failed and began anew from the cursors."""
@@ -147,6 +151,9 @@ class Relay:
                 published = self.published
                 try:
                     await self._session()
+                except TooLargeError:
+                    self.rewinds += 1  # what is to blame waits, nothing else has to
+                    continue
                 except Exception as error:  # whatever it was, the log waits to be carried
                     self._report(error)
                 if self.published > published:
@@ -168,7 +175,7 @@ class Relay:
     # --- one producer's life -----------------------------------------------------------------------
 
     async def _session(self) -> None:
-        publisher = Publisher(self._bootstrap, self.topic, self._batch_bytes)
+        publisher = Publisher(self._bootstrap, self.topic)
         tails = TailReader(self._bootstrap, self.topic)
         keeping: asyncio.Task[None] | None = None
         try:
@@ -206,7 +213,7 @@ class Relay:
                     await self._change_hands(tails)
                     await self._check(tails)
                 await self._poll_when_due()
-                following = await self._next_round(publisher)
+                following = await self._next_round()
                 await _done(under_way)
                 under_way = None
                 if following:
@@ -280,6 +287,7 @@ class Relay:
             self._offsets[lease.partition] = progress.next_offset
             for shard, cursor in standing[lease.partition].cursors.items():
                 self._after[shard] = progress.positions.get(shard, cursor.position)
+                self.published += max(0, self._after[shard] - cursor.position)
                 self._grown.add(shard)
 
     async def _look(self, tails: TailReader, partition: int, standing: Standing) -> Tail:
@@ -307,7 +315,7 @@ class Relay:
 
     # --- rounds ------------------------------------------------------------------------------------
 
-    async def _next_round(self, publisher: Publisher) -> Round:
+    async def _next_round(self) -> Round:
         """What the shards that grew have to send, one batch a partition."""
         shards = self._due_shards()
         if not shards:
@@ -315,29 +323,25 @@ class Relay:
         self._grown.difference_update(shards)  # whoever grows during the query is added again
         # Round and round: with always the lowest first, a busy shard would keep the others of its partition waiting.
         shards.sort(key=lambda shard: (shard <= self._last_shard, shard))
-        limit = min(ROUND_EVENTS_A_SHARD, max(1, ROUND_EVENTS // len(shards)))
-        after = [self._after[shard] for shard in shards]
-        events = await read_stored(
-            self._database, self.service, shards, after, limit=limit, limit_bytes=ROUND_BYTES // len(shards)
+        pages = await read_pages(
+            self._database,
+            self.service,
+            {shard: self._after[shard] for shard in shards},
+            limit=min(ROUND_EVENTS_A_SHARD, max(1, ROUND_EVENTS // len(shards))),
+            limit_bytes=ROUND_BYTES // len(shards),
         )
         following: Round = {}
-        full: set[int] = set()
-        for event in events:
-            partition = partition_of(event.shard, self.leases.partitions)
-            lease = self._settled[partition]
+        for shard, after, head, bodies, steps in pages:
+            lease = self._settled[partition_of(shard, self.leases.partitions)]
             part = following.get(lease)
             if part is None:
-                part = following[lease] = _Carried(publisher.batch(), {})
-            if partition in full or not part.batch.add(event.record):
-                full.add(partition)
-                self._grown.add(event.shard)
-                continue
-            self._after[event.shard] = part.positions[event.shard] = event.position
-            if event.position < event.head:
-                self._grown.add(event.shard)
-            else:
-                self._grown.discard(event.shard)
-            self._last_shard = event.shard
+                part = following[lease] = _Carried(RecordBatch(self._batch_bytes), {}, [])
+            if taken := part.batch.take(bodies):
+                self._after[shard] = part.positions[shard] = after + taken
+                self._last_shard = shard
+                part.steps.extend(steps[:taken])
+            if after + taken < head:
+                self._grown.add(shard)
         return following
 
     def _still_ours(self, parts: Round) -> Round:
@@ -363,6 +367,7 @@ class Relay:
         parts = self._still_ours(parts)
         if not parts:
             return
+        began_ns = time.time_ns()
         try:
             ends = await self._send(publisher, {lease.partition: part.batch for lease, part in parts.items()})
         except TooLargeError as error:
@@ -374,6 +379,7 @@ class Relay:
             self._offsets[lease.partition] = end
             self.published += len(part.batch)
             self.batches += 1
+            trail.published(part.steps, began_ns)
             for shard in part.positions.keys() & self._too_large.keys():
                 del self._too_large[shard]
         self._trouble = None
@@ -383,7 +389,7 @@ class Relay:
             self._store({lease: Progress(ends[lease.partition], part.positions) for lease, part in parts.items()})
         )
 
-    async def _send(self, publisher: Publisher, batches: Mapping[int, Batch]) -> dict[int, int]:
+    async def _send(self, publisher: Publisher, batches: Mapping[int, RecordBatch]) -> dict[int, int]:
         return await publisher.send(batches)
 
     async def _store(self, progress: Mapping[Lease, Progress]) -> None:
@@ -398,7 +404,7 @@ class Relay:
     def _set_aside(self, error: TooLargeError, part: _Carried) -> None:
         """One record too large stops its shard alone; several together go on in smaller batches."""
         if error.records > 1:
-            self._batch_bytes = max(SMALLEST_BATCH_BYTES, self._batch_bytes // 2)
+            self._batch_bytes = part.batch.size() // 2
             return
         (shard,) = part.positions
         first, longest = TOO_LARGE_SECONDS
@@ -460,9 +466,6 @@ class Relay:
     # --- trouble -----------------------------------------------------------------------------------
 
     def _report(self, error: Exception) -> None:
-        if isinstance(error, TooLargeError):
-            self.rewinds += 1
-            return
         if isinstance(error, PublishError):
             self.rewinds += 1
             code = "KAFKA_AWAY"

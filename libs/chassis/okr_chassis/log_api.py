@@ -1,4 +1,8 @@
-"""The log itself over gRPC: the caller's own organisation, in its one order, free text opened."""
+"""The log itself over gRPC.
+
+People read their own organisation's events, in their one order, free text opened. Our own services read
+whole shards, as they are stored: what a bus has skipped, and how far a log goes, is asked from its owner.
+"""
 
 import asyncio
 import contextlib
@@ -12,7 +16,7 @@ from grpc import aio
 
 from okr.eventlog.v1 import eventlog_pb2 as pb
 from okr.eventlog.v1 import eventlog_pb2_grpc
-from okr_chassis.auth import caller
+from okr_chassis.auth import Caller, PermissionDeniedError, caller, require_service
 from okr_chassis.errors import LeavingError
 from okr_chassis.rpc import wire
 from okr_chassis.sealing import Vault
@@ -20,9 +24,12 @@ from okr_contracts.errors import InvalidInputError, Violation
 from okr_contracts.registry import EVENTS
 from okr_contracts.sealed import SealedText, sealed_fields
 from okr_eventstore.log import EventLog
-from okr_eventstore.model import shard_of
+from okr_eventstore.model import SHARDS, shard_of
 
 PAGE_EVENTS = 500
+SHARD_PAGE_EVENTS = 1000
+SHARD_PAGE_BYTES = 2 * 1024 * 1024
+"""What one answer of ReadShard holds of the events' own data, give or take one event."""
 FOLLOW_SECONDS = 1.0
 """How long a follower sleeps when nothing wakes it: appends of other processes are found by looking."""
 
@@ -34,6 +41,14 @@ _TAIL = """
       FROM event WHERE shard = $1 AND position > $2 AND organization_id = $3 ORDER BY position LIMIT $4
 """
 
+_SHARD = """
+    SELECT * FROM (
+        SELECT position, organization_id, stream_id, version, event_id, type, schema_version, recorded_at, occurred_at,
+               command_id, causation_id, correlation_id, actor, data::text AS data, metadata::text AS metadata,
+               sum(octet_length(data::text)) OVER (ORDER BY position) - octet_length(data::text) AS bytes_before
+          FROM event WHERE shard = $1 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4) AS page
+     WHERE bytes_before < $5 ORDER BY position
+"""
 
 _SEALED = {event.__name__: fields for events in EVENTS.values() for event in events if (fields := sealed_fields(event))}
 """The types of event that hold free text, with the fields it is in."""
@@ -81,6 +96,29 @@ class EventLogService(eventlog_pb2_grpc.EventLogServiceServicer):
         finally:
             stop_listening()
 
+    async def GetHeads(self, request: pb.GetHeadsRequest, context: Context) -> pb.GetHeadsResponse:
+        """How far each shard goes. Everybody's shards: for our own services alone."""
+        require_itself()
+        self._check_service(request.service)
+        heads = await self._logs[request.service].heads()
+        return pb.GetHeadsResponse(
+            heads=[pb.ShardHead(shard=shard, epoch=head.epoch, position=head.position) for shard, head in heads.items()]
+        )
+
+    async def ReadShard(self, request: pb.ReadShardRequest, context: Context) -> pb.ReadShardResponse:
+        """Everybody's events of a shard, still sealed: for our own services alone."""
+        require_itself()
+        self._check_service(request.service, *_range_faults(request))
+        rows = await self._logs[request.service].database.fetch(
+            _SHARD,
+            request.shard,
+            request.after_position,
+            request.up_to_position,
+            SHARD_PAGE_EVENTS,
+            SHARD_PAGE_BYTES,
+        )
+        return pb.ReadShardResponse(events=map(_stored, rows))
+
     async def _opened(self, rows: Sequence[asyncpg.Record]) -> list[bytes]:
         """Each event's data with its free text in the clear: all keys of the page in one question."""
         documents: dict[int, dict[str, Any]] = {}
@@ -102,15 +140,38 @@ class EventLogService(eventlog_pb2_grpc.EventLogServiceServicer):
         ]
 
     def _check(self, request: pb.TailEventsRequest) -> None:
-        violations: list[Violation] = []
-        if request.service not in self._logs:
-            violations.append(
-                Violation("service", f"must be one of {', '.join(sorted(self._logs))}", "UNKNOWN_SERVICE")
-            )
-        if request.after_position < 0:
-            violations.append(Violation("after_position", "must not be negative", "NEGATIVE"))
+        negative = Violation("after_position", "must not be negative", "NEGATIVE")
+        self._check_service(request.service, *([negative] if request.after_position < 0 else []))
+
+    def _check_service(self, service: str, *more: Violation) -> None:
+        violations = list(more)
+        if service not in self._logs:
+            known = ", ".join(sorted(self._logs))
+            violations.insert(0, Violation("service", f"must be one of {known}", "UNKNOWN_SERVICE"))
         if violations:
             raise InvalidInputError(violations)
+
+
+def require_itself() -> Caller:
+    """The caller, which is one of our own services and acts for nobody but itself. Raises PermissionDeniedError.
+
+    What it is about to read belongs to all organisations, so no person may be behind the question.
+    """
+    who = require_service()
+    if who.person_id is not None:
+        raise PermissionDeniedError("SERVICES_ONLY", "a service may only call this for itself, not for a person")
+    return who
+
+
+def _range_faults(request: pb.ReadShardRequest) -> list[Violation]:
+    violations = []
+    if not 0 <= request.shard < SHARDS:
+        violations.append(Violation("shard", f"must lie in 0..{SHARDS - 1}", "UNKNOWN_SHARD"))
+    if request.after_position < 0:
+        violations.append(Violation("after_position", "must not be negative", "NEGATIVE"))
+    if request.up_to_position < request.after_position:
+        violations.append(Violation("up_to_position", "must not lie before after_position", "BACKWARDS"))
+    return violations
 
 
 async def _first(*events: asyncio.Event) -> None:
@@ -140,4 +201,24 @@ def _event(service: str, shard: int, row: asyncpg.Record, data: bytes) -> pb.Eve
         correlation_id=wire(row["correlation_id"]),
         causation_id=wire(row["causation_id"]),
         data=data,
+    )
+
+
+def _stored(row: asyncpg.Record) -> pb.StoredEvent:
+    return pb.StoredEvent(
+        position=row["position"],
+        organization_id=str(row["organization_id"]),
+        stream_id=row["stream_id"],
+        version=row["version"],
+        event_id=str(row["event_id"]),
+        type=row["type"],
+        schema_version=row["schema_version"],
+        recorded_at=wire(row["recorded_at"]),
+        occurred_at=wire(row["occurred_at"]),
+        command_id=str(row["command_id"]),
+        causation_id=wire(row["causation_id"]),
+        correlation_id=str(row["correlation_id"]),
+        actor=row["actor"],
+        data=row["data"].encode(),
+        metadata=(row["metadata"] or "").encode(),
     )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eokr/eventlog/v1/eventlog.proto\x12\x0fokr.eventlog.v1\"\x9e\x02\n\x05\x45vent\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x16\n\x0eschema_version\x18\x04 \x01(\x05\x12\r\n\x05shard\x18\x05 \x01(\x05\x12\x10\n\x08position\x18\x06 \x01(\x03\x12\x11\n\tstream_id\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12\x13\n\x0brecorded_at\x18\t \x01(\t\x12\x13\n\x0boccurred_at\x18\n \x01(\t\x12\r\n\x05\x61\x63tor\x18\x0b \x01(\t\x12\x12\n\ncommand_id\x18\x0c \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\r \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x0e \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x0f \x01(\x0c\"L\n\x11TailEventsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\";\n\x12TailEventsResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.okr.eventlog.v1.Event2j\n\x0f\x45ventLogService\x12W\n\nTailEvents\x12\".okr.eventlog.v1.TailEventsRequest\x1a#.okr.eventlog.v1.TailEventsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eokr/eventlog/v1/eventlog.proto\x12\x0fokr.eventlog.v1\"\x9e\x02\n\x05\x45vent\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x16\n\x0eschema_version\x18\x04 \x01(\x05\x12\r\n\x05shard\x18\x05 \x01(\x05\x12\x10\n\x08position\x18\x06 \x01(\x03\x12\x11\n\tstream_id\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12\x13\n\x0brecorded_at\x18\t \x01(\t\x12\x13\n\x0boccurred_at\x18\n \x01(\t\x12\r\n\x05\x61\x63tor\x18\x0b \x01(\t\x12\x12\n\ncommand_id\x18\x0c \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\r \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x0e \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x0f \x01(\x0c\"L\n\x11TailEventsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\";\n\x12TailEventsResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.okr.eventlog.v1.Event\";\n\tShardHead\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12\x10\n\x08position\x18\x03 \x01(\x03\"\"\n\x0fGetHeadsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"=\n\x10GetHeadsResponse\x12)\n\x05heads\x18\x01 \x03(\x0b\x32\x1a.okr.eventlog.v1.ShardHead\"\xaf\x02\n\x0bStoredEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x11\n\tstream_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x0c\n\x04type\x18\x06 \x01(\t\x12\x16\n\x0eschema_version\x18\x07 \x01(\x05\x12\x13\n\x0brecorded_at\x18\x08 \x01(\t\x12\x13\n\x0boccurred_at\x18\t \x01(\t\x12\x12\n\ncommand_id\x18\n \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x0b \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x0c \x01(\t\x12\r\n\x05\x61\x63tor\x18\r \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x0e \x01(\x0c\x12\x10\n\x08metadata\x18\x0f \x01(\x0c\"b\n\x10ReadShardRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\x05\x12\x16\n\x0e\x61\x66ter_position\x18\x03 \x01(\x03\x12\x16\n\x0eup_to_position\x18\x04 \x01(\x03\"A\n\x11ReadShardResponse\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.okr.eventlog.v1.StoredEvent2\x8f\x02\n\x0f\x45ventLogService\x12W\n\nTailEvents\x12\".okr.eventlog.v1.TailEventsRequest\x1a#.okr.eventlog.v1.TailEventsResponse0\x01\x12O\n\x08GetHeads\x12 .okr.eventlog.v1.GetHeadsRequest\x1a!.okr.eventlog.v1.GetHeadsResponse\x12R\n\tReadShard\x12!.okr.eventlog.v1.ReadShardRequest\x1a\".okr.eventlog.v1.ReadShardResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TAILEVENTSREQUEST']._serialized_end=416
   _globals['_TAILEVENTSRESPONSE']._serialized_start=418
   _globals['_TAILEVENTSRESPONSE']._serialized_end=477
-  _globals['_EVENTLOGSERVICE']._serialized_start=479
-  _globals['_EVENTLOGSERVICE']._serialized_end=585
+  _globals['_SHARDHEAD']._serialized_start=479
+  _globals['_SHARDHEAD']._serialized_end=538
+  _globals['_GETHEADSREQUEST']._serialized_start=540
+  _globals['_GETHEADSREQUEST']._serialized_end=574
+  _globals['_GETHEADSRESPONSE']._serialized_start=576
+  _globals['_GETHEADSRESPONSE']._serialized_end=637
+  _globals['_STOREDEVENT']._serialized_start=640
+  _globals['_STOREDEVENT']._serialized_end=943
+  _globals['_READSHARDREQUEST']._serialized_start=945
+  _globals['_READSHARDREQUEST']._serialized_end=1043
+  _globals['_READSHARDRESPONSE']._serialized_start=1045
+  _globals['_READSHARDRESPONSE']._serialized_end=1110
+  _globals['_EVENTLOGSERVICE']._serialized_start=1113
+  _globals['_EVENTLOGSERVICE']._serialized_end=1384
 # @@protoc_insertion_point(module_scope)

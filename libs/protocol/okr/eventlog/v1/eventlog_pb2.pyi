@@ -3,8 +3,10 @@
 isort:skip_file
 The log itself: every fact of the caller's organisation in one service, in its one order."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -123,3 +125,189 @@ class TailEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TailEventsResponse: _TypeAlias = TailEventsResponse  # noqa: Y015
+
+@_typing.final
+class ShardHead(_message.Message):
+    """The end of one shard's log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    epoch: _builtins.int
+    """grows when the log is restored from a backup"""
+    position: _builtins.int
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "position", b"position", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardHead: _TypeAlias = ShardHead  # noqa: Y015
+
+@_typing.final
+class GetHeadsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHeadsRequest: _TypeAlias = GetHeadsRequest  # noqa: Y015
+
+@_typing.final
+class GetHeadsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardHead]:
+        """only of shards that hold anything"""
+
+    def __init__(
+        self,
+        *,
+        heads: _abc.Iterable[Global___ShardHead] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHeadsResponse: _TypeAlias = GetHeadsResponse  # noqa: Y015
+
+@_typing.final
+class StoredEvent(_message.Message):
+    """An event as its log holds it: free text stays sealed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    STREAM_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
+    CAUSATION_ID_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    organization_id: _builtins.str
+    stream_id: _builtins.str
+    version: _builtins.int
+    event_id: _builtins.str
+    type: _builtins.str
+    schema_version: _builtins.int
+    recorded_at: _builtins.str
+    occurred_at: _builtins.str
+    command_id: _builtins.str
+    causation_id: _builtins.str
+    correlation_id: _builtins.str
+    actor: _builtins.str
+    data: _builtins.bytes
+    """JSON"""
+    metadata: _builtins.bytes
+    """JSON; empty where there is none"""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        organization_id: _builtins.str = ...,
+        stream_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        event_id: _builtins.str = ...,
+        type: _builtins.str = ...,
+        schema_version: _builtins.int = ...,
+        recorded_at: _builtins.str = ...,
+        occurred_at: _builtins.str = ...,
+        command_id: _builtins.str = ...,
+        causation_id: _builtins.str = ...,
+        correlation_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        metadata: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "causation_id", b"causation_id", "command_id", b"command_id", "correlation_id", b"correlation_id", "data", b"data", "event_id", b"event_id", "metadata", b"metadata", "occurred_at", b"occurred_at", "organization_id", b"organization_id", "position", b"position", "recorded_at", b"recorded_at", "schema_version", b"schema_version", "stream_id", b"stream_id", "type", b"type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredEvent: _TypeAlias = StoredEvent  # noqa: Y015
+
+@_typing.final
+class ReadShardRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    UP_TO_POSITION_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    shard: _builtins.int
+    after_position: _builtins.int
+    up_to_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        shard: _builtins.int = ...,
+        after_position: _builtins.int = ...,
+        up_to_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "service", b"service", "shard", b"shard", "up_to_position", b"up_to_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadShardRequest: _TypeAlias = ReadShardRequest  # noqa: Y015
+
+@_typing.final
+class ReadShardResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredEvent]:
+        """In position order, the first of those asked for. One answer holds at most a thousand events and a few megabytes:
+        whoever wants more asks again behind the last one.
+        """
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___StoredEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadShardResponse: _TypeAlias = ReadShardResponse  # noqa: Y015

@@ -39,6 +39,16 @@ class EventLogServiceStub:
                 request_serializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.TailEventsRequest.SerializeToString,
                 response_deserializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.TailEventsResponse.FromString,
                 _registered_method=True)
+        self.GetHeads = channel.unary_unary(
+                '/okr.eventlog.v1.EventLogService/GetHeads',
+                request_serializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.GetHeadsRequest.SerializeToString,
+                response_deserializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.GetHeadsResponse.FromString,
+                _registered_method=True)
+        self.ReadShard = channel.unary_unary(
+                '/okr.eventlog.v1.EventLogService/ReadShard',
+                request_serializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.ReadShardRequest.SerializeToString,
+                response_deserializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.ReadShardResponse.FromString,
+                _registered_method=True)
 
 
 class EventLogServiceServicer:
@@ -51,6 +61,21 @@ class EventLogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHeads(self, request, context):
+        """How far a service's log goes, shard by shard. For the platform's own services, acting for themselves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadShard(self, request, context):
+        """The events of one shard as they are stored, those of all its organisations. For the platform's own services,
+        acting for themselves: what a bus has skipped is asked from here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventLogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +83,16 @@ def add_EventLogServiceServicer_to_server(servicer, server):
                     servicer.TailEvents,
                     request_deserializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.TailEventsRequest.FromString,
                     response_serializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.TailEventsResponse.SerializeToString,
+            ),
+            'GetHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHeads,
+                    request_deserializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.GetHeadsRequest.FromString,
+                    response_serializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.GetHeadsResponse.SerializeToString,
+            ),
+            'ReadShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadShard,
+                    request_deserializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.ReadShardRequest.FromString,
+                    response_serializer=okr_dot_eventlog_dot_v1_dot_eventlog__pb2.ReadShardResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +122,60 @@ class EventLogService:
             '/okr.eventlog.v1.EventLogService/TailEvents',
             okr_dot_eventlog_dot_v1_dot_eventlog__pb2.TailEventsRequest.SerializeToString,
             okr_dot_eventlog_dot_v1_dot_eventlog__pb2.TailEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/okr.eventlog.v1.EventLogService/GetHeads',
+            okr_dot_eventlog_dot_v1_dot_eventlog__pb2.GetHeadsRequest.SerializeToString,
+            okr_dot_eventlog_dot_v1_dot_eventlog__pb2.GetHeadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/okr.eventlog.v1.EventLogService/ReadShard',
+            okr_dot_eventlog_dot_v1_dot_eventlog__pb2.ReadShardRequest.SerializeToString,
+            okr_dot_eventlog_dot_v1_dot_eventlog__pb2.ReadShardResponse.FromString,
             options,
             channel_credentials,
             insecure,

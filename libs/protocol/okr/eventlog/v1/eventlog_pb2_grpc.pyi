@@ -16,6 +16,12 @@ class EventLogServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     TailEvents: _aio.UnaryStreamMultiCallable[_eventlog_pb2.TailEventsRequest, _eventlog_pb2.TailEventsResponse]
     """Events of the caller's organisation after a position. With `follow` the stream stays open."""
+    GetHeads: _aio.UnaryUnaryMultiCallable[_eventlog_pb2.GetHeadsRequest, _eventlog_pb2.GetHeadsResponse]
+    """How far a service's log goes, shard by shard. For the platform's own services, acting for themselves."""
+    ReadShard: _aio.UnaryUnaryMultiCallable[_eventlog_pb2.ReadShardRequest, _eventlog_pb2.ReadShardResponse]
+    """The events of one shard as they are stored, those of all its organisations. For the platform's own services,
+    acting for themselves: what a bus has skipped is asked from here.
+    """
 
 class EventLogServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -25,5 +31,23 @@ class EventLogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_eventlog_pb2.TailEventsRequest, _abc.AsyncIterator[_eventlog_pb2.TailEventsResponse]],
     ) -> _abc.AsyncIterator[_eventlog_pb2.TailEventsResponse]:
         """Events of the caller's organisation after a position. With `follow` the stream stays open."""
+
+    @_abc_1.abstractmethod
+    def GetHeads(
+        self,
+        request: _eventlog_pb2.GetHeadsRequest,
+        context: _aio.ServicerContext[_eventlog_pb2.GetHeadsRequest, _abc.Awaitable[_eventlog_pb2.GetHeadsResponse]],
+    ) -> _abc.Awaitable[_eventlog_pb2.GetHeadsResponse]:
+        """How far a service's log goes, shard by shard. For the platform's own services, acting for themselves."""
+
+    @_abc_1.abstractmethod
+    def ReadShard(
+        self,
+        request: _eventlog_pb2.ReadShardRequest,
+        context: _aio.ServicerContext[_eventlog_pb2.ReadShardRequest, _abc.Awaitable[_eventlog_pb2.ReadShardResponse]],
+    ) -> _abc.Awaitable[_eventlog_pb2.ReadShardResponse]:
+        """The events of one shard as they are stored, those of all its organisations. For the platform's own services,
+        acting for themselves: what a bus has skipped is asked from here.
+        """
 
 def add_EventLogServiceServicer_to_server(servicer: EventLogServiceServicer, server: _aio.Server) -> None: ...

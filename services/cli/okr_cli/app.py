@@ -52,6 +52,7 @@ def build() -> typer.Typer:
         database,
         keys,
         simulating,
+        status,
         doctoring,
     ):
         topic.declare(app)

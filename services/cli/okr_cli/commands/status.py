@@ -231,7 +231,8 @@ class Found:
     @property
     def well(self) -> bool:
         processes = all(each.status.ready and not each.fault for each in self.told)
-        return processes and self.bus_is_well and all(each.well for each in (*self.consumers, *self.logs))
+        consumers, logs = all(each.well for each in self.consumers), all(each.well for each in self.logs)
+        return processes and self.bus_is_well and consumers and logs
 
     def bus_line(self) -> str:
         if not any(bus.kind == "kafka" for bus in self.buses):

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from okr_eventstore.appender import Appended, Appender, Clock
 from okr_eventstore.codec import Codec
-from okr_eventstore.database import Database
+from okr_eventstore.database import Database, is_transient
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.model import CommandContext, Done, Head, NewEvent, Position, RecordedEvent, shard_of
 from okr_eventstore.recent_events import RecentEvents
@@ -39,6 +39,8 @@ _SAVE_SNAPSHOT = """INSERT INTO snapshot AS s (shard, organization_id, stream_id
     ON CONFLICT (shard, organization_id, stream_id) DO UPDATE
         SET version = excluded.version, state_version = excluded.state_version, state = excluded.state
         WHERE (s.state_version, s.version) < (excluded.state_version, excluded.version)"""
+
+_NOTIFY = "SELECT pg_notify($1, $2)"
 
 Listener = Callable[[set[int]], None]
 
@@ -196,14 +198,27 @@ class EventLog:
 
     async def _notify(self) -> None:
         """Tell other processes. A lost wake-up costs them one poll, so a failure here is no error."""
-        while True:
-            await self._waking.wait()
-            await asyncio.sleep(NOTIFY_SECONDS)
-            shards, self._woken = self._woken, set()
-            self._waking.clear()
-            with contextlib.suppress(StoreUnavailableError, asyncpg.PostgresError):
-                payload = ",".join(map(str, sorted(shards)))
-                await self.database.execute("SELECT pg_notify($1, $2)", self.channel, payload)
+        connection: asyncpg.Connection[asyncpg.Record] | None = None
+        try:
+            while True:
+                await self._waking.wait()
+                await asyncio.sleep(NOTIFY_SECONDS)
+                shards, self._woken = self._woken, set()
+                self._waking.clear()
+                try:
+                    if connection is None or connection.is_closed():
+                        connection = await self.database.connect(answer_seconds=self.database.answer_seconds)
+                        # A wake-up need not outlive a crash, and commits must not wait for it at the disk.
+                        await connection.execute("SET synchronous_commit = off")
+                    await connection.execute(_NOTIFY, self.channel, ",".join(map(str, sorted(shards))))
+                except Exception as error:
+                    if not is_transient(error):
+                        raise
+                    if connection is not None:
+                        connection.terminate()
+        finally:
+            if connection is not None:
+                connection.terminate()
 
     async def _expire_hourly(self) -> None:
         """It may be late, so a failure waits for the next round."""

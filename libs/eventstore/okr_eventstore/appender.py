@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from datetime import datetime
 from itertools import count
 from os import urandom
@@ -22,6 +23,10 @@ from okr_eventstore.model import CommandContext, Done, NewEvent, Position, shard
 BATCH_COMMANDS = 200
 HALVED_FROM_IN_FLIGHT = 32
 """With fewer commands in flight than this a batch takes all of them."""
+CONNECTIONS = 2
+"""While PostgreSQL writes one batch, the next is on its way or waits for its shards, and callers hear their answers."""
+SIDE_BY_SIDE_COMMANDS = 24
+"""Fewer than this wait for the batch that is under way, and for company: a batch costs as much as ten commands do."""
 QUEUE_COMMANDS = 10_000
 """Beyond this many waiting commands new ones are refused at once, rather than answered too late."""
 RETRY_SECONDS = 4.0
@@ -83,7 +88,7 @@ class _Pending(NamedTuple):
 
 
 class Appender:
-    """The one writer of a log in this process.
+    """The one writer of a log in this process, on two connections.
 
     An appended command is answered after COMMIT and never before. When the connection dies in
     between, the same batch goes out again: the command ids tell what had been written already.
@@ -103,10 +108,17 @@ class Appender:
         self._clock = clock
         self._appended = appended
         self._queue: deque[_Pending] = deque()
-        self._arrived = asyncio.Event()
         self._unanswered: set[asyncio.Future[Done]] = set()
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = copy_context()
+        self._lines = [_Line(database) for _ in range(CONNECTIONS)]
+        self._free = list(self._lines)
+        self._writing: set[asyncio.Task[None]] = set()
+        # What is being written now: it must not go out on another connection beside itself, or ahead.
+        self._streams: set[tuple[int, str]] = set()
+        self._commands: set[tuple[int, int]] = set()
+        self._looks = False
+        self._seen = 0
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         """What became of commands since the start. Plain numbers: whoever wants to know comes and reads them."""
         self.batch_sizes = [0] * (BATCH_COMMANDS + 1)
@@ -114,7 +126,7 @@ class Appender:
 
     @property
     def is_running(self) -> bool:
-        return self._task is not None and not self._task.done()
+        return self._loop is not None
 
     @property
     def waiting_commands(self) -> int:
@@ -122,19 +134,23 @@ class Appender:
         return len(self._unanswered)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._write_batches(), name=f"append {self._service}")
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()  # a batch belongs to none of its callers
 
     async def close(self) -> None:
         """Finish what is in hand, then stop; whoever is still without an answer is told so."""
         if self._unanswered:
             await asyncio.wait(self._unanswered, timeout=RETRY_SECONDS)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._loop = None
+        writing = list(self._writing)
+        for task in writing:
+            task.cancel()
+        await asyncio.gather(*writing, return_exceptions=True)
         for answer in list(self._unanswered):
             if not answer.done():
                 answer.set_exception(StoreUnavailableError(f"the log of {self._service} has closed"))
-        await self._disconnect()
+        for line in self._lines:
+            await line.close()
 
     async def append(
         self,
@@ -144,7 +160,8 @@ class Appender:
         context: CommandContext,
         reply: bytes | None = None,
     ) -> Done:
-        if not self.is_running:
+        loop = self._loop
+        if loop is None:
             raise StoreUnavailableError(f"the log of {self._service} is not running")
         if len(self._queue) >= QUEUE_COMMANDS:
             raise StoreUnavailableError(f"the log of {self._service} has {QUEUE_COMMANDS} commands waiting; try later")
@@ -162,10 +179,10 @@ class Appender:
             msgspec.json.encode(context.metadata).decode() if context.metadata else None,
             [self._encode(event) for event in events],
         )
-        answer: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Done] = loop.create_future()
         self._queue.append(_Pending(command, answer))
         self._unanswered.add(answer)
-        self._arrived.set()
+        self._look_soon()
         try:
             return await answer
         finally:
@@ -175,67 +192,85 @@ class Appender:
         type_, schema_version, text = self._codec.encode(event.data)
         return _NewEvent(uuid7(), type_, schema_version, event.occurred_at, text)
 
-    async def _write_batches(self) -> None:
-        while True:
-            await self._arrived.wait()
-            size = await self._gather()
-            batch = self._next_batch(size)
-            if not self._queue:
-                self._arrived.clear()
-            if batch:
-                await self._write(batch)
+    def _look_soon(self) -> None:
+        if not self._looks and self._loop is not None:
+            self._looks = True
+            self._loop.call_soon(self._look, context=self._context)
 
-    async def _gather(self) -> int:
-        """Wait for company as long as it comes, and answer how many commands to take.
+    def _look(self) -> None:
+        """Begin a batch, or wait for company as long as it comes.
 
-        Whoever is ready comes along: a turn of the event loop that brings nobody ends the wait, so
-        that a lonely command loses no time. Of many callers each batch takes half: while PostgreSQL
+        Whoever is ready comes along: a turn of the event loop that brings nobody ends the wait, so that
+        a lonely command loses no time. Waiting by the clock, 1 or 2 ms, was measured to gain nothing.
+        """
+        self._looks = False
+        if self._loop is None or not self._queue or not self._free:
+            return
+        seen, self._seen = self._seen, len(self._queue)
+        if seen < len(self._queue) < BATCH_COMMANDS:
+            self._look_soon()
+            return
+        if len(self._free) < CONNECTIONS and len(self._queue) < SIDE_BY_SIDE_COMMANDS:
+            return  # the end of the batch that is under way, or more commands, bring us back
+        batch = self._next_batch()
+        self._seen = 0
+        if batch:
+            task = self._loop.create_task(self._write_on(self._free.pop(), batch), name=f"append {self._service}")
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+            self._look_soon()
+
+    def _next_batch(self) -> list[_Pending]:
+        """At most one command a stream and a command id: a second one must see the first one's outcome.
+
+        Nor while the first is still under way. Of many callers a batch takes half: while PostgreSQL
         writes for one half, the other half hears its answers and asks anew.
         """
-        waiting = 0
-        while waiting < len(self._queue) < BATCH_COMMANDS:
-            waiting = len(self._queue)
-            await asyncio.sleep(0)
         in_flight = len(self._unanswered)
-        if in_flight < HALVED_FROM_IN_FLIGHT:
-            return BATCH_COMMANDS
-        return min(BATCH_COMMANDS, (in_flight + 1) // 2)
-
-    def _next_batch(self, size: int) -> list[_Pending]:
-        """At most one command a stream and a command id: a second one must see the first one's outcome."""
+        size = BATCH_COMMANDS
+        if in_flight >= HALVED_FROM_IN_FLIGHT:
+            size = min(BATCH_COMMANDS, (in_flight + 1) // 2)
         batch: list[_Pending] = []
-        # Ids as numbers: a UUID's own hash is computed in Python.
-        streams: set[tuple[int, str]] = set()
-        commands: set[tuple[int, int]] = set()
         held_back: list[_Pending] = []
         while self._queue and len(batch) < size:
             pending = self._queue.popleft()
             if pending.answer.done():
                 continue  # its caller has gone; nothing was written yet
-            asked = pending.command
-            organization = asked.organization_id.int
-            stream, command = (organization, asked.stream_id), (organization, asked.command_id.int)
-            if stream in streams or command in commands:
+            stream, command = _ids(pending.command)
+            if stream in self._streams or command in self._commands:
                 held_back.append(pending)
                 continue
-            streams.add(stream)
-            commands.add(command)
+            self._streams.add(stream)
+            self._commands.add(command)
             batch.append(pending)
         self._queue.extendleft(reversed(held_back))
         return batch
 
-    async def _write(self, batch: list[_Pending]) -> None:
+    async def _write_on(self, line: "_Line", batch: list[_Pending]) -> None:
+        try:
+            await self._write(line, batch)
+        finally:
+            for pending in batch:
+                stream, command = _ids(pending.command)
+                self._streams.discard(stream)
+                self._commands.discard(command)
+                if not pending.answer.done():  # the log was closed, or something failed that nobody foresaw
+                    _refuse(pending, StoreUnavailableError(f"the log of {self._service} did not finish a command"))
+            self._free.append(line)
+            self._look_soon()
+
+    async def _write(self, line: "_Line", batch: list[_Pending]) -> None:
         """Write a batch to its end. An error that is the data's own fault is narrowed down to its command."""
         try:
-            rows = await self._send_until_known(batch)
+            rows = await self._send_until_known(line, batch)
         except StoreUnavailableError as error:
             self.outcomes["unavailable"] += len(batch)
             for pending in batch:
                 _refuse(pending, error)
-        except Exception as error:  # whatever it is, the next batch must not wait for ever for a writer that is gone
+        except Exception as error:
             if len(batch) > 1:
                 for pending in batch:
-                    await self._write([pending])
+                    await self._write(line, [pending])
             else:
                 stream_id = batch[0].command.stream_id
                 self.outcomes["rejected"] += 1
@@ -244,7 +279,7 @@ class Appender:
             self.batch_sizes[len(batch)] += 1
             self._settle(batch, rows)
 
-    async def _send_until_known(self, batch: list[_Pending]) -> "list[asyncpg.Record]":
+    async def _send_until_known(self, line: "_Line", batch: list[_Pending]) -> "list[asyncpg.Record]":
         commands = [pending.command for pending in batch]
         shards = sorted({command.shard for command in commands})
         now = self._clock() if self._clock else None
@@ -252,12 +287,11 @@ class Appender:
         deadline = time.monotonic() + RETRY_SECONDS
         for attempt in count():
             try:
-                if self._connection is None:
-                    self._connection = await self._database.connect()
-                return await self._connection.fetch(_APPEND, now, shards, commands, timeout=patience)
+                connection = await line.connection()
+                return await connection.fetch(_APPEND, now, shards, commands, timeout=patience)
             except Exception as error:
                 if is_lost(error) or isinstance(error, StoreUnavailableError):
-                    self._drop()
+                    line.drop()
                 elif not is_transient(error):
                     raise
                 if time.monotonic() > deadline:
@@ -292,13 +326,26 @@ class Appender:
         if appended:
             self._appended(appended)
 
-    def _drop(self) -> None:
+
+class _Line:
+    """A connection of the appender's own, made when it is first needed and again when it was lost."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def connection(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is None:
+            self._connection = await self._database.connect()
+        return self._connection
+
+    def drop(self) -> None:
         """Let go of a connection that is lost, without waiting for its other end to agree."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
 
-    async def _disconnect(self) -> None:
+    async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(Exception):
@@ -309,6 +356,12 @@ def uuid7() -> UUID:
     """A time-ordered id (RFC 9562): neighbours in time are neighbours in an index."""
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(urandom(10), "big")
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+
+
+def _ids(command: _NewCommand) -> tuple[tuple[int, str], tuple[int, int]]:
+    """The stream and the command. Ids as numbers: a UUID's own hash is computed in Python."""
+    organization = command.organization_id.int
+    return (organization, command.stream_id), (organization, command.command_id.int)
 
 
 def _answer(pending: _Pending, done: Done) -> None:

@@ -1,0 +1,150 @@
+"""A whole log from its topic, from offset 0: what a rebuild reads where Kafka carries the events."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from okr_chassis.kafka.cluster import Admin, partitions_of_topic
+from okr_chassis.kafka.owner import Owner
+from okr_chassis.kafka.records import Carried, RecordError, event_of, place_of
+from okr_chassis.kafka.spool import Spool
+from okr_chassis.kafka.topics import PREFIX, partition_of, topic_of
+from okr_eventstore.codec import Codec
+from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.model import Head, RecordedEvent
+
+SPOOLS = 2
+"""Partitions kept on disk at once; shards are asked for in order, and so are partitions."""
+FETCH_BYTES = 4 * 1024 * 1024
+POLL_MS = 500
+SILENT_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class KafkaReader:
+    """Reads each partition once, when the first of its shards is asked for. What the topic lacks the owner has.
+
+    Records of an earlier epoch may be of events that a restore has undone; they are passed over, and asked from the
+    owner.
+    """
+
+    def __init__(
+        self, service: str, bootstrap: Sequence[str], owner: Owner, codec: Codec, *, prefix: str = PREFIX
+    ) -> None:
+        self.topic = topic_of(service, prefix)
+        self.backfilled = 0
+        """Events that the topic lacked."""
+        self._bootstrap = list(bootstrap)
+        self._owner = owner
+        self._codec = codec
+        self._consumer: AIOKafkaConsumer | None = None
+        self._partitions = 0
+        self._spools: dict[int, Spool] = {}
+        self._read: set[int] = set()
+        self._reading = asyncio.Lock()
+
+    async def __aenter__(self) -> "KafkaReader":
+        """Raises StoreUnavailableError while Kafka or the topic is not there."""
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=POLL_MS,
+        )
+        try:
+            async with Admin(self._bootstrap) as admin:
+                self._partitions = await partitions_of_topic(admin, self.topic)
+            await self._consumer.start()
+        except BaseException as error:
+            await self._consumer.stop()
+            if isinstance(error, (KafkaError, OSError)):
+                servers = ", ".join(self._bootstrap)
+                raise StoreUnavailableError(f"Kafka at {servers} does not answer: {error!r}") from error
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for spool in self._spools.values():
+            spool.close()
+        self._spools.clear()
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def heads(self) -> dict[int, Head]:
+        return await self._owner.heads()
+
+    async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
+        """The events `after` < position ≤ `up_to`, from the topic as far as it has them."""
+        events: list[RecordedEvent] = []
+        due = after + 1
+        spool = await self._spool(partition_of(shard, self._partitions))
+        for kept in spool.read(shard, after, up_to) if spool is not None else ():
+            if kept.position > due:
+                events += await self._ask(shard, due - 1, kept.position - 1)
+            events.append(event_of(kept, self._codec))
+            due = kept.position + 1
+        if due <= up_to:
+            events += await self._ask(shard, due - 1, up_to)
+        return events
+
+    async def _ask(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
+        found = await self._owner.read(shard, after, up_to)
+        self.backfilled += len(found)
+        return found
+
+    async def _spool(self, partition: int) -> Spool | None:
+        """A partition on disk; None when it was read before and let go: then it is asked from the owner."""
+        async with self._reading:
+            if partition not in self._read:
+                while len(self._spools) >= SPOOLS:
+                    self._spools.pop(next(iter(self._spools))).close()
+                spool = Spool()
+                try:
+                    await self._scan(partition, spool, await self._owner.heads())
+                except BaseException:
+                    spool.close()
+                    raise
+                self._spools[partition] = spool
+                self._read.add(partition)
+            return self._spools.get(partition)
+
+    async def _scan(self, partition: int, spool: Spool, heads: dict[int, Head]) -> None:
+        """Read a partition from its first record to where it ends now."""
+        assert self._consumer is not None, "entered before it is read"
+        consumer, place = self._consumer, TopicPartition(self.topic, partition)
+        try:
+            consumer.assign([place])
+            await consumer.seek_to_beginning(place)
+            end = (await consumer.end_offsets([place]))[place]
+            silent_since = asyncio.get_running_loop().time()
+            while await consumer.position(place) < end:
+                found = await consumer.getmany(place, timeout_ms=POLL_MS)
+                now = asyncio.get_running_loop().time()
+                if found:
+                    silent_since = now
+                elif now - silent_since > SILENT_SECONDS:
+                    raise StoreUnavailableError(f"{self.topic}, partition {partition}: nothing came for a while")
+                for record in found.get(place, ()):
+                    self._keep(record, spool, heads)
+        except (KafkaError, OSError) as error:
+            raise StoreUnavailableError(f"{self.topic}, partition {partition} cannot be read: {error!r}") from error
+        spool.put_away()
+
+    def _keep(self, record: Carried, spool: Spool, heads: dict[int, Head]) -> None:
+        try:
+            shard, epoch, position = place_of(record.headers)
+        except RecordError as error:
+            log.error("%s: %s", self.topic, error)
+            return
+        head = heads.get(shard)
+        if head is not None and head.epoch == epoch:
+            spool.add(shard, position, record.value or b"", record.headers)

@@ -8,7 +8,8 @@ import pytest
 from okr_rules.alignment import closes_loop
 from okr_rules.commitment import default_commit
 from okr_rules.grading import score
-from okr_rules.pace import Measure, days_ahead, expected, judge, state_of
+from okr_rules.measure import Measure
+from okr_rules.pace import days_ahead, expected, judge, state_of
 from okr_rules.parameters import RuleParameters
 from okr_rules.progress import progress, raw_progress
 from okr_rules.rollup import roll_up, with_children

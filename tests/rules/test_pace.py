@@ -5,7 +5,8 @@ from decimal import Decimal as D
 
 import pytest
 
-from okr_rules.pace import Measure, judge
+from okr_rules.measure import Measure
+from okr_rules.pace import judge
 from okr_rules.parameters import RuleParameters
 from okr_rules.progress import percent
 

@@ -10,7 +10,8 @@ from okr_rules.alignment import closes_loop, depth
 from okr_rules.commitment import default_commit, order_fault, zone
 from okr_rules.exact import EXACT
 from okr_rules.grading import score
-from okr_rules.pace import Measure, expected, judge
+from okr_rules.measure import Measure
+from okr_rules.pace import expected, judge
 from okr_rules.progress import percent, progress, raw_progress
 from okr_rules.rollup import mean, roll_up
 

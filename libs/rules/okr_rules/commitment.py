@@ -35,6 +35,17 @@ def default_commit(start: Decimal, target: Decimal, parameters: RuleParameters =
     return plain(target if halfway == start else halfway)
 
 
+def proposed(start: Decimal, stretch: Decimal, parameters: RuleParameters = DEFAULTS) -> tuple[Decimal, Decimal]:
+    """The commit and target proposed where only a stretch is stated: three and seven tenths of the way to it."""
+
+    def at(share: Decimal) -> Decimal:
+        way = EXACT.multiply(share, EXACT.subtract(stretch, start))
+        mark = WRITABLE.plus(EXACT.add(start, way).quantize(SMALLEST, context=EXACT))
+        return plain(stretch if mark == start else mark)
+
+    return at(parameters.commit_score), at(parameters.target_score)
+
+
 def plain(number: Decimal) -> Decimal:
     """The same number without trailing zeros and without an exponent: 50, not 5E+1 or 50.0."""
     stripped = number.normalize(EXACT)

@@ -1,16 +1,32 @@
 """Ahead or behind: progress compared with the time that has passed."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
 from okr_rules.commitment import plain
-from okr_rules.exact import EXACT, ONE, PLACES, ZERO, clamp, four_places
+from okr_rules.exact import EXACT, PLACES, clamp, four_places
+from okr_rules.expectation import Linear, days_between, midnight
+from okr_rules.maintain import state_now
+from okr_rules.measure import Measure
 from okr_rules.parameters import DEFAULTS, RuleParameters
-from okr_rules.progress import percent, raw_progress
+from okr_rules.progress import percent
 
-PaceState = Literal["not_started", "pending", "just_started", "ahead", "on_pace", "behind", "far_behind"]
+PaceState = Literal[
+    "not_started",
+    "pending",
+    "just_started",
+    "ahead",
+    "on_pace",
+    "behind",
+    "far_behind",
+    "in_range",
+    "near_range",
+    "out_of_range",
+    "unpaced",
+]
+"""The last four are of key results that no way leads through: what is kept in a range, and what is done or not."""
 
 WORDS: dict[PaceState, str] = {
     "not_started": "not started",
@@ -20,22 +36,14 @@ WORDS: dict[PaceState, str] = {
     "on_pace": "on pace",
     "behind": "behind",
     "far_behind": "far behind",
+    "in_range": "in range",
+    "near_range": "near its range",
+    "out_of_range": "out of range",
+    "unpaced": "done or not by its day",
 }
 
 TENTH = Decimal("0.1")
-MICROSECOND = timedelta(microseconds=1)
 DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What a key result promises: three marks in its own unit, and the days between which it counts."""
-
-    start: Decimal
-    commit: Decimal
-    target: Decimal
-    starts_on: date
-    due_on: date
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,8 @@ class Verdict:
 
     @property
     def behind(self) -> bool:
-        """Behind at all, a little or far."""
-        return self.state in ("behind", "far_behind")
+        """Behind at all, a little or far, or out of the range it should keep."""
+        return self.state in ("behind", "far_behind", "out_of_range")
 
     def explain(self) -> str:
         """Why this is so: the rule, its version, its inputs and the bounds it compared with."""
@@ -72,8 +80,16 @@ class Verdict:
             return f"Not started: the time runs {span} and it was {on} ({rule})."
         if self.value is None or self.progress is None or self.delta is None:
             return f"No check-in yet {way}; {percent(self.expected)} was expected on {on}, {span} ({rule})."
+        value = f"{plain(self.value):f}"
+        if self.measure.range is not None and self.state in _RANGE_STATES.values():
+            kept, tolerance = self.measure.range.words, f"{plain(self.measure.range.tolerance):f}"
+            near = f"near it within {tolerance}"
+            return f"{WORDS[self.state].capitalize()}: {value} on {on}, to be kept {kept}, {near} ({rule})."
+        if self.state == "unpaced":
+            asked = f"It stood at {value} on {on} and is asked for by {self.measure.due_on}"
+            return f"{asked}; nothing is expected before ({rule})."
         stands = (
-            f"{plain(self.value):f} is {percent(self.progress)} of the way {way}; "
+            f"{value} is {percent(self.progress)} of the way {way}; "
             f"{percent(self.expected)} was expected on {on}, {span}"
         )
         if self.state == "just_started":
@@ -86,21 +102,13 @@ class Verdict:
         )
 
 
-def midnight(day: date) -> datetime:
-    """The beginning of a day, UTC."""
-    return datetime.combine(day, time(), UTC)
-
-
 def time_share(starts_on: date, due_on: date, now: datetime) -> Decimal:
     """The share of the time from `starts_on` to `due_on` that has passed, exact, 0 to 1.
 
     Both days count from their beginning: of 1 January to 31 March, 45 of 89 days have passed when
     15 February begins. A span of no length has passed as soon as it begins.
     """
-    start, due = midnight(starts_on), midnight(due_on)
-    if due <= start:
-        return ONE if now >= start else ZERO
-    return clamp(EXACT.divide(Decimal((now - start) // MICROSECOND), Decimal((due - start) // MICROSECOND)))
+    return Linear(starts_on, due_on).at(now)
 
 
 def expected(starts_on: date, due_on: date, now: datetime) -> Decimal:
@@ -142,16 +150,29 @@ def days_ahead(delta: Decimal, starts_on: date, due_on: date) -> Decimal:
 
 def judge(measure: Measure, value: Decimal | None, now: datetime, parameters: RuleParameters = DEFAULTS) -> Verdict:
     """How a key result with `measure`, last seen at `value` (None: never), stands at `now`."""
-    share = time_share(measure.starts_on, measure.due_on, now)
-    by_now = four_places(share)
-    raw = None if value is None else raw_progress(measure.start, measure.target, value)
+    expectation = measure.expectation
+    by_now = four_places(expectation.at(now))
+    raw = None if value is None else measure.raw(value)
     so_far = None if raw is None else clamp(raw)
     delta = None if so_far is None else (so_far - by_now).quantize(PLACES)
-    days = None if delta is None else days_ahead(delta, measure.starts_on, measure.due_on)
     if now < midnight(measure.starts_on):
         state: PaceState = "not_started"
-    elif delta is None:
+    elif value is None or delta is None or so_far is None:
         state = "pending"
+    elif measure.range is not None and measure.kind == "maintain":
+        state = _RANGE_STATES[state_now(measure.range, value)]
+    elif measure.kind in ("binary", "baseline") and by_now == 0 and so_far == 0:
+        state = "unpaced"
     else:
-        state = state_of(delta, share, parameters)
+        state = state_of(delta, time_share(measure.starts_on, measure.due_on, now), parameters)
+    days = None
+    if delta is not None and so_far is not None and state not in _UNPACED:
+        steady = isinstance(expectation, Linear)
+        days = (
+            days_ahead(delta, measure.starts_on, measure.due_on) if steady else days_between(expectation, so_far, now)
+        )
     return Verdict(state, by_now, so_far, raw, delta, days, measure, value, now, parameters)
+
+
+_RANGE_STATES: dict[str, PaceState] = {"in_range": "in_range", "near": "near_range", "out": "out_of_range"}
+_UNPACED: frozenset[PaceState] = frozenset(("in_range", "near_range", "out_of_range", "unpaced"))

@@ -31,6 +31,12 @@ class RuleParameters:
     achieved_from: Decimal = Decimal("0.7")
     """The lowest scores of the middle and the upper band."""
 
+    maintain_commit_share: Decimal = Decimal("0.9")
+    maintain_target_share: Decimal = Decimal("1")
+    """The shares of the time inside its range that a maintain key result promises and hopes for by default."""
+    partial_milestone_limit: Decimal = Decimal("0.9")
+    """How far a milestone may count before somebody accepted it as done."""
+
     children_share: Decimal = Decimal("0")
     """How much of an objective's roll-up its children decide (lambda); contribution is not arithmetic."""
 

@@ -277,7 +277,8 @@ def test_the_board_document_has_a_stable_shape() -> None:
     assert key_result["accountable"] == {"id": "p2", "name": None}
     assert list(key_result) == [
         "id", "title", "unit", "start", "commit", "target", "value", "confidence", "progress", "expected", "pace",
-        "pace_days", "checked_in_at", "accountable", "open", "starts_on", "due_on",
+        "pace_days", "checked_in_at", "accountable", "open", "starts_on", "due_on", "type", "stretch", "range", "guard_rail",
+            "weight",
     ]  # fmt: skip
 
 
@@ -321,3 +322,22 @@ def test_the_tree_shows_each_objective_below_the_one_it_contributes_to() -> None
 )
 def test_history_is_told_in_words(entry: HistoryEntry, told: str) -> None:
     assert views.happened(entry, "€", {"p1": "Ana"}) == told
+
+
+@pytest.mark.parametrize(
+    ("key_result", "shown"),
+    [
+        (BoardKeyResult(type="increase", value="13", unit="%", start="5", target="20"), ("5", "13 %", "20")),
+        (BoardKeyResult(type="milestone", value="0.36", start="0", target="1"), ("", "36 %", "100 %")),
+        (BoardKeyResult(type="binary", value="1", start="0", target="1"), ("", "done", "")),
+        (BoardKeyResult(type="ordinal", value="2", start="0", target="2"), ("", "target", "")),
+        (
+            BoardKeyResult(type="maintain", value="99.95", unit="%", start="0", target="1", low="99.9"),
+            ("", "99.95 %", "≥ 99.9"),
+        ),
+    ],
+    ids=lambda value: value.type if isinstance(value, BoardKeyResult) else "",
+)
+def test_marks_and_values_read_as_their_kind_has_them(key_result: BoardKeyResult, shown: tuple[str, str, str]) -> None:
+    start, target = words.mark(key_result, key_result.start), words.mark(key_result, key_result.target)
+    assert (start, words.value_of(key_result), target) == shown

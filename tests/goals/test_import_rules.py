@@ -177,7 +177,7 @@ DEFINED = KeyResultDefined(
     due_on=LAST,
 )
 CLOSED = ObjectiveClosed(objective_id=GROW, outcome="partly")
-OPENED = KeyResultOpened(key_result_id=TRIALS, objective_id=GROW, starts_on=FIRST)
+OPENED = KeyResultOpened(key_result_id=TRIALS, objective_id=GROW, starts_on=FIRST, type="increase")
 RUNNING: tuple[ObjectiveEvent, ...] = (
     DRAFTED,
     DEFINED,

@@ -152,7 +152,7 @@ def activate(cycle: Cycle = ACTIVE) -> ActivateObjective:
 
 close = CloseObjective(objective_id=OBJECTIVE, outcome="achieved")
 ACTIVATED = ObjectiveActivated(objective_id=OBJECTIVE)
-OPENED = KeyResultOpened(key_result_id=TRIALS, objective_id=OBJECTIVE, starts_on=FIRST)
+OPENED = KeyResultOpened(key_result_id=TRIALS, objective_id=OBJECTIVE, starts_on=FIRST, type="increase")
 CLOSED = ObjectiveClosed(objective_id=OBJECTIVE, outcome="achieved")
 
 READY: tuple[ObjectiveEvent, ...] = (drafted(), defined(), assigned(ANA, "accountable"))

@@ -90,6 +90,8 @@ async def test_the_board_shows_an_objective_with_all_it_rests_on(story: Story) -
                 open=True,
                 starts_on="2026-01-01",
                 due_on="2026-03-31",
+                type="increase",
+                weight="1",
             )
         ],
     )

@@ -18,6 +18,8 @@ def standing(value: str | None, now: datetime = HALFWAY, **changes: Any) -> KeyR
     record = {
         "key_result_id": REVENUE,
         "title": "Revenue",
+        "type": "increase",
+        "measurement": "{}",
         "unit": "EUR",
         "start": Decimal(0),
         "commit": Decimal(50),
@@ -54,6 +56,43 @@ def test_an_objective_stands_at_the_mean_of_its_key_results() -> None:
     summary = summarise([standing("80"), standing("40"), standing("0")])
     assert (summary.progress, summary.expected) == (Decimal("0.4000"), Decimal("0.5056"))
     assert summary.pace == "behind"
+
+
+def test_a_heavier_key_result_counts_for_more() -> None:
+    heavy = standing("80", measurement='{"weight": "2"}')
+    assert summarise([heavy, standing("40"), standing("0")]).progress == Decimal("0.5000")
+
+
+def test_what_is_kept_in_a_range_is_in_it_near_it_or_out() -> None:
+    availability: dict[str, Any] = {
+        "type": "maintain",
+        "commit": Decimal("0.9"),
+        "target": Decimal(1),
+        "measurement": '{"low": "95", "high": "100", "tolerance": "5"}',
+    }
+    verdicts = [standing(value, **availability).verdict for value in ("97", "93", "80")]
+    assert [verdict.state for verdict in verdicts] == ["in_range", "near_range", "out_of_range"]
+    assert [verdict.progress for verdict in verdicts] == [1, Decimal("0.6"), 0]
+    assert "from 95 to 100" in verdicts[1].explain()
+
+
+def test_what_is_done_or_not_has_no_pace_before_its_day() -> None:
+    certified: dict[str, Any] = {"type": "binary", "commit": Decimal(1), "target": Decimal(1)}
+    assert standing("0", **certified).verdict.state == "unpaced"
+    assert standing("1", **certified).verdict.state == "ahead"
+    late = datetime.fromisoformat("2026-04-02T00:00:00+00:00")
+    assert standing("0", late, **certified).verdict.state == "far_behind"
+
+
+def test_milestones_are_expected_by_their_days() -> None:
+    dated = (
+        '{"milestones": [{"milestone_id": "00000000-0000-0000-0000-000000000001", "title": "Shell", "weight": "0.5",'
+        ' "due_on": "2026-02-01"}, {"milestone_id": "00000000-0000-0000-0000-000000000002", "title": "Roof",'
+        ' "weight": "0.5", "due_on": "2026-03-31"}]}'
+    )
+    building: dict[str, Any] = {"type": "milestone", "target": Decimal(1), "commit": Decimal(1), "measurement": dated}
+    verdict = standing("0.25", **building).verdict
+    assert (verdict.expected, verdict.state, verdict.days) == (Decimal("0.5"), "behind", Decimal("-14.0"))
 
 
 def test_a_key_result_without_a_check_in_counts_as_standing_at_its_start() -> None:

@@ -77,7 +77,7 @@ class Written:
 
 
 def check_in_of(place: Town, note: str, **more: str) -> checkins_pb2.RecordCheckInRequest:
-    given = {"request_id": new_id(), "check_in_id": new_id(), "value": "24", "note": note} | more
+    given: dict[str, Any] = {"request_id": new_id(), "check_in_id": new_id(), "value": "24", "note": note} | more
     return checkins_pb2.RecordCheckInRequest(key_result_id=place.key_result_id, **given)
 
 

@@ -40,7 +40,12 @@ class Town:
         await self.house.platform.wait_idle()
 
     async def check_in(self, value: str, **more: str) -> checkins_pb2.RecordCheckInResponse:
-        request = {"request_id": new_id(), "check_in_id": new_id(), "key_result_id": self.key_result_id, **more}
+        request: dict[str, Any] = {
+            "request_id": new_id(),
+            "check_in_id": new_id(),
+            "key_result_id": self.key_result_id,
+            **more,
+        }
         answer: checkins_pb2.RecordCheckInResponse = await self.ana.checkins.RecordCheckIn(
             checkins_pb2.RecordCheckInRequest(value=value, **request)
         )

@@ -27,13 +27,16 @@ def test_each_person_has_an_inbox_in_the_order_of_telling() -> None:
 
 def test_an_open_key_result_that_is_not_behind_is_due_a_look() -> None:
     row = watched(watching())
-    assert (row.due_a_look, row.target, row.value) == (True, Decimal(100), None)
+    assert row.promise is not None
+    assert (row.due_a_look, row.promise.target, row.latest) == (True, Decimal(100), None)
 
 
 def test_a_value_is_what_the_sweep_judges() -> None:
     ears = watching()
     ears.hear(recorded("30", on=30), on=30)
-    assert watched(ears).value == Decimal(30)
+    latest = watched(ears).latest
+    assert latest is not None
+    assert latest.value == Decimal(30)
 
 
 def test_behind_closed_or_nobodys_is_not_due_a_look() -> None:

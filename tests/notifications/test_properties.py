@@ -5,7 +5,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from okr_rules.pace import Measure, judge
+from okr_rules.measure import Measure
+from okr_rules.pace import judge
 from tests.notifications.builders import ANA, DUE_ON, STARTS_ON, day, kinds, recorded, watching
 
 MEASURE = Measure(Decimal(0), Decimal(50), Decimal(100), STARTS_ON, DUE_ON)

@@ -7,15 +7,21 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from okr_contracts.goals import KeyResultType
 from okr_contracts.sealed import SealedText
 
 
 class CheckInsOpened(Struct, frozen=True):
-    """The key result takes values dated from `starts_on`."""
+    """The key result takes values dated from `starts_on`, as its type has them.
+
+    `milestones` are (id, weight) of those whose shares a check-in of a milestone key result may report.
+    """
 
     key_result_id: UUID
     objective_id: UUID
     starts_on: date
+    type: KeyResultType | None = None
+    milestones: tuple[tuple[UUID, Decimal], ...] = ()
 
 
 class CheckInRecorded(Struct, frozen=True):
@@ -48,8 +54,21 @@ class CheckInCorrected(Struct, frozen=True):
     reason: SealedText | None
 
 
+class MilestoneReported(Struct, frozen=True):
+    """So much of a milestone is done, 0 to 1; only what somebody `accepted` is done altogether.
+
+    The check-in recorded with it holds what all milestones come to.
+    """
+
+    key_result_id: UUID
+    milestone_id: UUID
+    check_in_id: UUID
+    share: Decimal
+    accepted: bool = False
+
+
 class CheckInsClosed(Struct, frozen=True):
     key_result_id: UUID
 
 
-CheckInsEvent = CheckInsOpened | CheckInRecorded | CheckInCorrected | CheckInsClosed
+CheckInsEvent = CheckInsOpened | CheckInRecorded | CheckInCorrected | MilestoneReported | CheckInsClosed

@@ -9,7 +9,9 @@ from msgspec import Struct
 
 from okr_contracts.sealed import SealedText
 
-KeyResultType = Literal["increase", "decrease"]
+KeyResultType = Literal["increase", "decrease", "maintain", "milestone", "binary", "baseline", "ordinal"]
+Ambition = Literal["committed", "aspirational"]
+Indicator = Literal["leading", "lagging"]
 ChampionRole = Literal["accountable", "responsible", "data_steward", "reviewer", "contributor", "watcher"]
 ObjectiveOutcome = Literal["achieved", "partly", "learned"]
 
@@ -43,8 +45,48 @@ class ObjectiveDrafted(Struct, frozen=True):
     cycle_ends_on: date
 
 
+class PlannedMilestone(Struct, frozen=True):
+    """A dated part of a milestone key result; the weights of all come to 1."""
+
+    milestone_id: UUID
+    title: str
+    weight: Decimal
+    due_on: date
+
+
+class Measurement(Struct, frozen=True, omit_defaults=True):
+    """What else there is to a key result, by its type and by good practice.
+
+    No `ambition` stated: committed when commit and target are the same. `low`, `high` and `tolerance` are a
+    maintain one's range, in its unit. `schedule` are planned points
+    (day, share of the way), `meanings` what commit, target and stretch of an ordinal one are in words.
+    """
+
+    stretch: Decimal | None = None
+    ambition: Ambition | None = None
+    indicator: Indicator | None = None
+    guard_rail: bool = False
+    weight: Decimal = Decimal(1)
+    low: Decimal | None = None
+    high: Decimal | None = None
+    tolerance: Decimal | None = None
+    milestones: tuple[PlannedMilestone, ...] = ()
+    schedule: tuple[tuple[date, Decimal], ...] = ()
+    meanings: tuple[str, ...] = ()
+    metric: str = ""
+    update_days: int | None = None
+
+
+PLAIN = Measurement()
+"""A way from start to target, and nothing else to be said."""
+
+
 class KeyResultDefined(Struct, frozen=True):
-    """What is measured: from `start`, `commit` promised, `target` hoped for, all in `unit`."""
+    """What is measured: from `start`, `commit` promised, `target` hoped for, all in `unit`.
+
+    Of a maintain key result the three are shares of the time inside its range, of a milestone one shares
+    of its weights, of an ordinal one the numbers of its zones.
+    """
 
     key_result_id: UUID
     objective_id: UUID
@@ -56,6 +98,7 @@ class KeyResultDefined(Struct, frozen=True):
     unit: str
     starts_on: date
     due_on: date
+    measurement: Measurement = PLAIN
 
 
 class ChampionAssigned(Struct, frozen=True):
@@ -78,11 +121,13 @@ class ObjectiveActivated(Struct, frozen=True):
 
 
 class KeyResultOpened(Struct, frozen=True):
-    """From now on the key result takes check-ins dated from `starts_on`."""
+    """From now on the key result takes check-ins dated from `starts_on`, with values as its type has them."""
 
     key_result_id: UUID
     objective_id: UUID
     starts_on: date
+    type: KeyResultType | None = None
+    milestones: tuple[PlannedMilestone, ...] = ()
 
 
 class KeyResultClosed(Struct, frozen=True):

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from okr_contracts.goals import PLAIN, KeyResultType, Measurement
+
 NotificationKind = Literal["became_accountable", "fell_behind", "commit_reached"]
 
 
@@ -33,6 +35,8 @@ class WatchedPromise(Struct, frozen=True):
     unit: str
     starts_on: date
     due_on: date
+    type: KeyResultType = "increase"
+    measurement: Measurement = PLAIN
 
 
 class WatchedValue(Struct, frozen=True):

@@ -95,7 +95,9 @@ class CheckInsService(checkins_pb2_grpc.CheckInsServiceServicer):
             key_result = await self._from_goals(command.key_result_id)
         if not key_result.open:
             raise not_open(command.key_result_id)
-        told = command.model_copy(update={"opening": accept(commands.OpenCheckIns, key_result)})
+        milestones = [(each.milestone_id, each.weight) for each in key_result.measurement.milestones]
+        opening = accept(commands.OpenCheckIns, key_result, milestones=milestones)
+        told = command.model_copy(update={"opening": opening})
         return await self._execute(check_ins, stream, told, request)
 
     async def _correct(self, said: commands.CorrectionSaid, request: pb.CorrectCheckInRequest) -> Done:

@@ -1,8 +1,10 @@
 """What may be asked of the check-ins of a key result."""
 
 from datetime import datetime
+from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict, InstanceOf
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from okr_chassis.fields import (
     Day,
@@ -15,6 +17,7 @@ from okr_chassis.fields import (
     OptionalNumber,
     Text,
 )
+from okr_contracts.goals import KeyResultType
 from okr_contracts.sealed import SealedText
 
 
@@ -23,15 +26,25 @@ class _Command(BaseModel):
 
 
 class OpenCheckIns(_Command):
-    """From now on the key result takes values dated from `starts_on`."""
+    """From now on the key result takes values dated from `starts_on`, as its type has them."""
 
     key_result_id: Id
     objective_id: Id
     starts_on: Day
+    type: KeyResultType | None = None
+    milestones: tuple[tuple[Id, Number], ...] = ()
+
+
+class MilestoneReport(_Command):
+    """So much of a milestone is done; nothing said means all of it."""
+
+    milestone_id: Id
+    share: OptionalConfidence = None
+    accepted: bool = False
 
 
 class _CheckIn(_Command):
-    """The key result stood at `value`.
+    """The key result stood at `value`, or one of its milestones has come as far as is reported.
 
     Without `occurred_at` it does so now, without `confidence` its people are as confident as last
     time. `opening` is what goals says of a key result that nobody here has heard of yet: a check-in
@@ -40,11 +53,21 @@ class _CheckIn(_Command):
 
     check_in_id: Id
     key_result_id: Id
-    value: Number
+    milestone: MilestoneReport | None = None
+    value: OptionalNumber = Field(default=None, validate_default=True)
     confidence: OptionalConfidence = None
     occurred_at: OptionalMoment = None
     at: datetime
     opening: OpenCheckIns | None = None
+
+    @field_validator("value")
+    @classmethod
+    def _one_of_the_two(cls, value: Decimal | None, info: ValidationInfo) -> Decimal | None:
+        if value is None and info.data.get("milestone") is None:
+            raise PydanticCustomError("required", "is required")
+        if value is not None and info.data.get("milestone") is not None:
+            raise PydanticCustomError("not_with_milestone", "follows from the milestones: report one, or give a value")
+        return value
 
 
 class CheckInSaid(_CheckIn):

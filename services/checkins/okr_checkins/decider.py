@@ -8,20 +8,35 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from okr_checkins.commands import CloseCheckIns, Command, CorrectCheckIn, OpenCheckIns, RecordCheckIn
+from okr_checkins.commands import (
+    CloseCheckIns,
+    Command,
+    CorrectCheckIn,
+    MilestoneReport,
+    OpenCheckIns,
+    RecordCheckIn,
+)
 from okr_contracts.checkins import (
     CheckInCorrected,
     CheckInRecorded,
     CheckInsClosed,
     CheckInsEvent,
     CheckInsOpened,
+    MilestoneReported,
 )
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
+from okr_contracts.goals import KeyResultType
 from okr_contracts.sealed import SealedText
 from okr_eventstore.decider import Decider
+from okr_rules.exact import ONE, ZERO
+from okr_rules.measure import ORDINAL_ZONES
+from okr_rules.milestones import progress_of
 
 FIRST_CONFIDENCE = Decimal("0.5")
 """Where confidence starts while nobody has stated one (Radical Focus)."""
+
+
+_ZONES = tuple(Decimal(zone) for zone in range(len(ORDINAL_ZONES)))
 
 
 class Content(Struct, frozen=True):
@@ -33,11 +48,28 @@ class Content(Struct, frozen=True):
     occurred_at: datetime
 
 
+class Reported(Struct, frozen=True):
+    """What a check-in said of a milestone."""
+
+    milestone_id: UUID
+    share: Decimal
+    accepted: bool
+
+
 class Known(Struct, frozen=True):
     """A check-in as it stands, and as it was first recorded where a correction changed it since."""
 
     content: Content
     first: Content | None = None
+    reported: Reported | None = None
+
+
+class Progress(Struct, frozen=True):
+    """A milestone's weight, and how far it has come."""
+
+    weight: Decimal
+    share: Decimal = ZERO
+    accepted: bool = False
 
 
 class CheckIns(Struct, frozen=True):
@@ -51,6 +83,8 @@ class CheckIns(Struct, frozen=True):
     closed: bool = False
     check_ins: dict[UUID, Known] = {}
     latest: UUID | None = None
+    type: KeyResultType | None = None
+    milestones: dict[UUID, Progress] = {}
 
 
 def decide(state: CheckIns, command: Command) -> list[CheckInsEvent]:
@@ -73,7 +107,11 @@ def _open(state: CheckIns, command: OpenCheckIns) -> list[CheckInsEvent]:
         return []
     return [
         CheckInsOpened(
-            key_result_id=command.key_result_id, objective_id=command.objective_id, starts_on=command.starts_on
+            key_result_id=command.key_result_id,
+            objective_id=command.objective_id,
+            starts_on=command.starts_on,
+            type=command.type,
+            milestones=command.milestones,
         )
     ]
 
@@ -81,14 +119,16 @@ def _open(state: CheckIns, command: OpenCheckIns) -> list[CheckInsEvent]:
 def _record(state: CheckIns, command: RecordCheckIn) -> list[CheckInsEvent]:
     known = state.check_ins.get(command.check_in_id)
     if known is not None:
-        if _says(command, known.content) or (known.first is not None and _says(command, known.first)):
+        if any(_says(command, known, said) for said in (known.content, known.first) if said is not None):
             return []
         raise AlreadyExistsError("check in", command.check_in_id)
 
     opened: list[CheckInsEvent] = []
     if state.starts_on is None and command.opening is not None:
         opened = _open(state, command.opening)
-    starts_on = command.opening.starts_on if opened and command.opening else state.starts_on
+        for event in opened:
+            state = evolve(state, event)
+    starts_on = state.starts_on
     if starts_on is None and not state.closed:
         raise NotFoundError("key result", command.key_result_id)
     if starts_on is None or state.closed:
@@ -105,17 +145,63 @@ def _record(state: CheckIns, command: RecordCheckIn) -> list[CheckInsEvent]:
             f"{occurred_at.isoformat()} lies before {starts_on}, the first day of key result {command.key_result_id}",
         )
     confidence = _last_confidence(state) if command.confidence is None else command.confidence
-    return [
-        *opened,
-        CheckInRecorded(
-            check_in_id=command.check_in_id,
-            key_result_id=command.key_result_id,
-            value=command.value,
-            confidence=confidence,
-            note=command.note,
-            occurred_at=occurred_at,
-        ),
-    ]
+    value, reported = _value(state, command)
+    recorded = CheckInRecorded(
+        check_in_id=command.check_in_id,
+        key_result_id=command.key_result_id,
+        value=value,
+        confidence=confidence,
+        note=command.note,
+        occurred_at=occurred_at,
+    )
+    return [*opened, recorded, *reported]
+
+
+def _value(state: CheckIns, command: RecordCheckIn) -> tuple[Decimal, list[CheckInsEvent]]:
+    """Where the key result stands by this check-in, and what that says of a milestone. Raises DomainError."""
+    if command.milestone is not None:
+        return _milestones(state, command.key_result_id, command.check_in_id, command.milestone)
+    value = command.value
+    assert value is not None, "without a milestone there is a value, which the command's shape demands"
+    match state.type:
+        case "milestone":
+            raise DomainError(
+                "MILESTONE_MISSING",
+                f"key result {command.key_result_id} is made of milestones: report how far one of them has come",
+            )
+        case "binary" if value not in (ZERO, ONE):
+            raise DomainError("VALUE_NOT_BINARY", f"it is done, 1, or not, 0; found {value:f}")
+        case "ordinal" if value not in _ZONES:
+            raise DomainError(
+                "VALUE_NO_ZONE", f"its zones are numbered 0 to 3, from below commit to stretch; found {value:f}"
+            )
+        case "ordinal" if command.note is None:
+            raise DomainError("EVIDENCE_MISSING", "a zone in words needs a note that says where it can be seen")
+        case _:
+            return value, []
+
+
+def _milestones(
+    state: CheckIns, key_result_id: UUID, check_in_id: UUID, report: MilestoneReport
+) -> tuple[Decimal, list[CheckInsEvent]]:
+    """What all milestones come to once this one has come so far."""
+    if state.type != "milestone":
+        raise DomainError("NO_MILESTONES", f"key result {key_result_id} is not made of milestones; give its value")
+    before = state.milestones.get(report.milestone_id)
+    if before is None:
+        raise NotFoundError("milestone", report.milestone_id)
+    share = ONE if report.share is None else report.share
+    if report.accepted and share < ONE:
+        raise DomainError("NOT_DONE_YET", f"only what is done can be accepted; found a share of {share:f}")
+    now = state.milestones | {report.milestone_id: Progress(before.weight, share, report.accepted)}
+    event = MilestoneReported(
+        key_result_id=key_result_id,
+        milestone_id=report.milestone_id,
+        check_in_id=check_in_id,
+        share=share,
+        accepted=report.accepted,
+    )
+    return progress_of(now.values()), [event]
 
 
 def _correct(state: CheckIns, command: CorrectCheckIn) -> list[CheckInsEvent]:
@@ -131,6 +217,8 @@ def _correct(state: CheckIns, command: CorrectCheckIn) -> list[CheckInsEvent]:
     )
     if corrected == content:
         return []
+    if corrected.value != content.value and state.type == "milestone":
+        raise DomainError("MILESTONE_MISSING", "its value follows from the milestones: report the milestone anew")
     if state.closed:
         raise DomainError(
             "CHECK_INS_CLOSED",
@@ -156,14 +244,19 @@ def not_open(key_result_id: UUID) -> DomainError:
     )
 
 
-def _says(command: RecordCheckIn, content: Content) -> bool:
+def _says(command: RecordCheckIn, known: Known, content: Content) -> bool:
     """Whether the command asks for what is there already. What it leaves open, it does not contradict."""
     return (
-        command.value == content.value
+        (command.value == content.value if command.milestone is None else _reports(command.milestone, known.reported))
         and command.note == content.note
         and command.confidence in (None, content.confidence)
         and command.occurred_at in (None, content.occurred_at)
     )
+
+
+def _reports(report: MilestoneReport, reported: Reported | None) -> bool:
+    share = ONE if report.share is None else report.share
+    return reported == Reported(report.milestone_id, share, report.accepted)
 
 
 def _last_confidence(state: CheckIns) -> Decimal:
@@ -173,7 +266,8 @@ def _last_confidence(state: CheckIns) -> Decimal:
 def evolve(state: CheckIns, event: CheckInsEvent) -> CheckIns:
     match event:
         case CheckInsOpened():
-            return replace(state, starts_on=event.starts_on)
+            milestones = {milestone_id: Progress(weight) for milestone_id, weight in event.milestones}
+            return replace(state, starts_on=event.starts_on, type=event.type, milestones=milestones)
         case CheckInRecorded():
             newest = state.latest is None or event.occurred_at >= state.check_ins[state.latest].content.occurred_at
             return replace(
@@ -183,8 +277,22 @@ def evolve(state: CheckIns, event: CheckInsEvent) -> CheckIns:
             )
         case CheckInCorrected():
             before = state.check_ins.get(event.check_in_id)
-            now = Known(_content(event), first=None if before is None else before.first or before.content)
+            now = (
+                Known(_content(event))
+                if before is None
+                else replace(before, content=_content(event), first=before.first or before.content)
+            )
             return replace(state, check_ins={**state.check_ins, event.check_in_id: now})
+        case MilestoneReported():
+            weight = state.milestones[event.milestone_id].weight
+            progress = Progress(weight, event.share, event.accepted)
+            reported = Reported(event.milestone_id, event.share, event.accepted)
+            known = replace(state.check_ins[event.check_in_id], reported=reported)
+            return replace(
+                state,
+                milestones={**state.milestones, event.milestone_id: progress},
+                check_ins={**state.check_ins, event.check_in_id: known},
+            )
         case CheckInsClosed():
             return replace(state, closed=True)
         case _:
@@ -196,6 +304,6 @@ def _content(event: CheckInRecorded | CheckInCorrected) -> Content:
 
 
 check_ins = Decider(
-    category="checkin", initial=CheckIns(), decide=decide, evolve=evolve, state_version=2, snapshot_every=100
+    category="checkin", initial=CheckIns(), decide=decide, evolve=evolve, state_version=3, snapshot_every=100
 )
 """Snapshots, because a measured key result may take values for years, from a connector every day."""

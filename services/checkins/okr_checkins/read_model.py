@@ -13,7 +13,14 @@ from msgspec.structs import replace
 from okr_chassis.auth import PERSON_PREFIX
 from okr_chassis.pages import Page
 from okr_chassis.service import Reader
-from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsClosed, CheckInsEvent, CheckInsOpened
+from okr_contracts.checkins import (
+    CheckInCorrected,
+    CheckInRecorded,
+    CheckInsClosed,
+    CheckInsEvent,
+    CheckInsOpened,
+    MilestoneReported,
+)
 from okr_contracts.sealed import SealedText
 from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 
@@ -94,6 +101,8 @@ def project(rows: Rows, event: ProjectedEvent) -> None:
                 key_result = _standing(key_result, fact)
             check_in = rows.get(CheckInRow, organization_id, fact.key_result_id, fact.check_in_id)
             rows.put(replace(check_in, value=fact.value, confidence=fact.confidence, note=fact.note, corrected=True))
+        case MilestoneReported():
+            pass  # what the milestones come to is the value of the check-in recorded with it
         case CheckInsClosed():
             key_result = replace(key_result, open=False)
         case _:

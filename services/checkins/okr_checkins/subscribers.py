@@ -16,7 +16,11 @@ def subscriptions(execute: Execute) -> list[Subscription]:
         match event.data:
             case KeyResultOpened() as fact:
                 command: OpenCheckIns | CloseCheckIns = OpenCheckIns(
-                    key_result_id=fact.key_result_id, objective_id=fact.objective_id, starts_on=fact.starts_on
+                    key_result_id=fact.key_result_id,
+                    objective_id=fact.objective_id,
+                    starts_on=fact.starts_on,
+                    type=fact.type,
+                    milestones=tuple((each.milestone_id, each.weight) for each in fact.milestones),
                 )
             case KeyResultClosed() as fact:
                 command = CloseCheckIns(key_result_id=fact.key_result_id)

@@ -17,6 +17,16 @@ def value(text: str) -> str:
     return quantities.written(numeral.value("."))
 
 
+def share(text: str) -> str:
+    """How much of something is done: `0.5` or `50%`. Raises SetupError for what is neither."""
+    numeral = quantities.numeral(text)
+    if numeral is not None and not numeral.tail and not numeral.ambiguous:
+        found = numeral.value(".") / 100 if numeral.percent else numeral.value(".")
+        if 0 <= found <= Decimal(1):
+            return quantities.written(found)
+    raise SetupError(f"{text!r} is no share of a milestone: expected 0.0 to 1.0, or 0% to 100%", reason="NOT_A_SHARE")
+
+
 def confidence(text: str) -> str:
     """`0.7`, `70%`, `7/10` or `7`. Raises SetupError for what is none of these."""
     found = confidences.of_ten(text)

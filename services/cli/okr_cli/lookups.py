@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from okr.directory.v1.directory_pb2 import ListPeopleRequest, ListUnitsRequest, Unit
+from okr.goals.v1.goals_pb2 import GetKeyResultRequest
 from okr.insights.v1.insights_pb2 import GetBoardRequest, GetBoardResponse
 from okr_cli.client import Client
 from okr_cli.failures import RefusedError
@@ -43,6 +44,17 @@ async def key_result(client: Client, said: str) -> str:
     board = await board_of(client, GetBoardRequest())
     known = [(each.key_result_id, each.title) for objective in board.objectives for each in objective.key_results]
     return chosen(known, said, "key result")
+
+
+async def milestone(client: Client, key_result_id: str, said: str) -> str:
+    """The id of the milestone of a key result that is meant."""
+    answer = await client.ask(client.goals.GetKeyResult, GetKeyResultRequest(key_result_id=key_result_id))
+    known = [(each.milestone_id, each.title) for each in answer.key_result.measurement.milestones]
+    if not known:
+        raise RefusedError(
+            f"{answer.key_result.title!r} is not made of milestones; give its value", reason="NO_MILESTONES"
+        )
+    return chosen(known, said, "milestone")
 
 
 def chosen(known: Sequence[tuple[str, str]], said: str, kind: str) -> str:

@@ -62,10 +62,10 @@ def key_result_row(each: BoardKeyResult, names: Names, now: datetime, shown: Map
     return Row(
         [
             f"  {each.title}",
-            Cell(words.number(each.start) if each.start else "", "dim"),
-            words.measure(each.value, each.unit),
-            words.number(each.commit),
-            words.number(each.target),
+            Cell(words.mark(each, each.start), "dim"),
+            words.value_of(each),
+            words.mark(each, each.commit),
+            words.mark(each, each.target),
             words.percent(each.progress),
             words.pace(each.pace, each.pace_days),
             words.confidence(each.confidence),
@@ -125,6 +125,11 @@ def key_result_document(each: BoardKeyResult, names: Names) -> dict[str, Any]:
         "open": each.open,
         "starts_on": each.starts_on,
         "due_on": each.due_on,
+        "type": each.type,
+        "stretch": each.stretch or None,
+        "range": {"low": each.low or None, "high": each.high or None} if each.low or each.high else None,
+        "guard_rail": each.guard_rail,
+        "weight": each.weight or None,
     }
 
 
@@ -229,8 +234,11 @@ def entry_document(entry: HistoryEntry, names: Names) -> dict[str, Any]:
 def standing(each: BoardKeyResult) -> str:
     """Where a key result stands, in one line."""
     if not each.value:
-        return f"no check-in yet; from {words.number(each.start)} to {words.measure(each.target, each.unit)}"
-    parts = [f"{words.measure(each.value, each.unit)}, {words.percent(each.progress)} of the way"]
+        way = f"from {words.mark(each, each.start)} to" if words.mark(each, each.start) else "asked for:"
+        asked = f"; {way} {words.mark(each, each.target)} {each.unit}".rstrip() if words.mark(each, each.target) else ""
+        return f"no check-in yet{asked}"
+    moves = each.type in ("", "increase", "decrease")
+    parts = [f"{words.value_of(each)}, {words.percent(each.progress)} of the way" if moves else words.value_of(each)]
     if pace := words.pace(each.pace, each.pace_days).text:
         parts.append(pace)
     if each.confidence:

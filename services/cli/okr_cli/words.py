@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
-from okr.insights.v1.insights_pb2 import Pace
+from okr.insights.v1.insights_pb2 import BoardKeyResult, Pace
 from okr.notifications.v1.notifications_pb2 import NotificationKind
 from okr_cli.tables import Cell
 
@@ -16,8 +16,15 @@ PACES = {
     Pace.PACE_ON_PACE: ("on pace", "green"),
     Pace.PACE_BEHIND: ("behind", "yellow"),
     Pace.PACE_FAR_BEHIND: ("far behind", "magenta"),
+    Pace.PACE_IN_RANGE: ("in range", "green"),
+    Pace.PACE_NEAR_RANGE: ("near its range", "yellow"),
+    Pace.PACE_OUT_OF_RANGE: ("out of range", "magenta"),
+    Pace.PACE_UNPACED: ("by its day", "dim"),
 }
 """Words and colours of pace: ahead or behind, never failed. The words alone say everything."""
+
+ZONES = {"0": "below commit", "1": "commit", "2": "target", "3": "stretch"}
+"""What the values of an ordinal key result stand for."""
 
 NOTIFICATIONS = {
     NotificationKind.NOTIFICATION_KIND_UNSPECIFIED: ("news", ""),
@@ -44,6 +51,42 @@ def number(text: str) -> str:
 def measure(text: str, unit: str) -> str:
     """A value with its unit; nothing when there is no value."""
     return f"{number(text)} {unit}".rstrip() if text else ""
+
+
+def value_of(key_result: BoardKeyResult) -> str:
+    """Its latest value as its type has it: with its unit, as a share, as done or not, as a zone."""
+    value = key_result.value
+    if not value:
+        return ""
+    match key_result.type:
+        case "milestone":
+            return percent(value)
+        case "binary":
+            return "done" if Decimal(value) == 1 else "not done"
+        case "ordinal":
+            return ZONES.get(number(value), number(value))
+        case _:
+            return measure(value, key_result.unit)
+
+
+def mark(key_result: BoardKeyResult, value: str) -> str:
+    """A start, commit or target as its type has it; nothing where that says nothing."""
+    match key_result.type:
+        case "maintain" if value == key_result.target:
+            return within(key_result.low, key_result.high)
+        case "maintain" | "milestone":
+            return "" if value == key_result.start else percent(value)
+        case "binary" | "baseline" | "ordinal":
+            return ""
+        case _:
+            return number(value) if value else ""
+
+
+def within(low: str, high: str) -> str:
+    """A range, one side of which may be open."""
+    if low and high:
+        return f"{number(low)} to {number(high)}"
+    return f"≥ {number(low)}" if low else f"≤ {number(high)}"
 
 
 def percent(ratio: str) -> str:

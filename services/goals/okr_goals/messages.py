@@ -7,10 +7,12 @@ import asyncpg
 import msgspec
 
 from okr.goals.v1 import goals_pb2 as pb
-from okr_chassis.rpc import etag, wire
+from okr_chassis.rpc import enum_value, etag, wire
+from okr_contracts.goals import Measurement
 from okr_goals.read_model import ChampionEntry, RefusedRow
 
 _champions = msgspec.json.Decoder(tuple[ChampionEntry, ...])
+_measurement = msgspec.json.Decoder(Measurement)
 _refused = msgspec.json.Decoder(tuple[RefusedRow, ...])
 _positions = msgspec.json.Decoder(tuple[str, ...])
 
@@ -62,6 +64,33 @@ def key_result_message(row: asyncpg.Record) -> pb.KeyResult:
             for champion in _champions.decode(row["champions"])
         ],
         open=row["open"],
+        measurement=measurement_message(_measurement.decode(row["measurement"])),
+    )
+
+
+def measurement_message(said: Measurement) -> pb.Measurement:
+    return pb.Measurement(
+        stretch=wire(said.stretch),
+        ambition=enum_value(pb.Ambition, said.ambition, "AMBITION_"),
+        indicator=enum_value(pb.Indicator, said.indicator, "INDICATOR_"),
+        guard_rail=said.guard_rail,
+        weight=wire(said.weight),
+        low=wire(said.low),
+        high=wire(said.high),
+        tolerance=wire(said.tolerance),
+        milestones=[
+            pb.Milestone(
+                milestone_id=wire(each.milestone_id),
+                title=each.title,
+                weight=wire(each.weight),
+                due_on=wire(each.due_on),
+            )
+            for each in said.milestones
+        ],
+        schedule=[pb.SchedulePoint(day=wire(day), share=wire(share)) for day, share in said.schedule],
+        meanings=said.meanings,
+        metric=said.metric,
+        update_days=said.update_days or 0,
     )
 
 

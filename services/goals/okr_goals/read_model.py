@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from okr_chassis.pages import Page
 from okr_contracts.goals import (
+    PLAIN,
     ChampionAssigned,
     ChampionReleased,
     ChampionRole,
@@ -28,6 +29,7 @@ from okr_contracts.goals import (
     KeyResultClosed,
     KeyResultDefined,
     KeyResultOpened,
+    Measurement,
     ObjectiveActivated,
     ObjectiveClosed,
     ObjectiveDrafted,
@@ -96,6 +98,7 @@ class KeyResultRow(Row, frozen=True):
     due_on: date | None = None
     champions: tuple[ChampionEntry, ...] = ()
     open: bool = False
+    measurement: Measurement = PLAIN
 
 
 class RefusedRow(Struct, frozen=True):
@@ -191,6 +194,7 @@ def _project_objective(rows: Rows, organization_id: UUID, fact: ObjectiveEvent) 
                     unit=fact.unit,
                     starts_on=fact.starts_on,
                     due_on=fact.due_on,
+                    measurement=fact.measurement,
                 )
             )
         case ChampionAssigned() | ChampionReleased() | TargetRevised() | KeyResultOpened() | KeyResultClosed():
@@ -278,7 +282,7 @@ _CYCLE = "SELECT cycle_id, name, starts_on, ends_on, state, _stream_version FROM
 _OBJECTIVE = """SELECT objective_id, cycle_id, unit_id, owner_id, title, state, outcome, _stream_version
                   FROM objective WHERE organization_id = $1"""
 _KEY_RESULT = """SELECT k.key_result_id, k.objective_id, o.cycle_id, k.title, k.type, k.start, k."commit", k.target,
-                        k.unit, k.starts_on, k.due_on, k.champions, k.open
+                        k.unit, k.starts_on, k.due_on, k.champions, k.open, k.measurement
                    FROM key_result k JOIN objective o USING (organization_id, objective_id)
                   WHERE k.organization_id = $1"""
 

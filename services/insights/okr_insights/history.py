@@ -16,8 +16,8 @@ from okr_eventstore.model import Position, shard_of
 from okr_eventstore.projection import Projection
 from okr_insights.moment import Moment, known, known_at
 from okr_insights.read_model import CheckInRow, KeyResultRow, ObjectiveRow, check_ins, goals
-from okr_insights.standing import KEY_RESULT_COLUMNS, KeyResult, key_result
-from okr_rules.progress import progress
+from okr_insights.standing import KEY_RESULT_COLUMNS, KeyResult, key_result, promise_of
+from okr_rules.measure import measure_of
 
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 RANKS = {goals.source: 1, check_ins.source: 2}
@@ -116,7 +116,7 @@ async def read_history(
 
 
 def _entry(row: asyncpg.Record, shard: int) -> Entry:
-    value, start, target = row["value"], row["start_then"], row["target_then"]
+    value = row["value"]
     return Entry(
         kind=row["kind"],
         recorded_at=row["recorded_at"],
@@ -131,7 +131,7 @@ def _entry(row: asyncpg.Record, shard: int) -> Entry:
         note=stored(row["note"]),
         reason=stored(row["reason"]),
         source=row["source"],
-        progress=None if value is None or target is None else progress(start, target, value),
+        progress=None if value is None or row["target_then"] is None else _progress(row, value),
         start=row["start"],
         commit=row["commit"],
         target=row["target"],
@@ -140,6 +140,12 @@ def _entry(row: asyncpg.Record, shard: int) -> Entry:
         champion_id=row["champion_id"],
         role=row["role"],
     )
+
+
+def _progress(row: asyncpg.Record, value: Decimal) -> Decimal:
+    """How far a value takes the key result as it was defined when the value was recorded."""
+    promise = promise_of({name.removesuffix("_then"): then for name, then in row.items() if name.endswith("_then")})
+    return measure_of(promise, promise.due_on).progress(value)
 
 
 def _key_result(moment: Moment) -> str:
@@ -185,7 +191,9 @@ _ENTRIES = f"""
         ORDER BY recorded_at DESC, rank DESC, position DESC LIMIT $6
     )
     SELECT entry.*, replaced.value AS previous_value, replaced.confidence AS previous_confidence,
-           definition.start AS start_then, definition.target AS target_then
+           definition.type AS type_then, definition.start AS start_then, definition."commit" AS commit_then,
+           definition.target AS target_then, definition.due_on AS due_on_then,
+           definition.measurement AS measurement_then
       FROM entry
       LEFT JOIN LATERAL (
           SELECT e.value, e.confidence FROM check_in_entry e
@@ -194,7 +202,8 @@ _ENTRIES = f"""
            ORDER BY e.position DESC LIMIT 1
       ) AS replaced ON entry.kind = 'CheckInCorrected'
       LEFT JOIN LATERAL (
-          SELECT past.start, past.target FROM key_result_history past
+          SELECT past.type, past.start, past."commit", past.target, past.due_on, past.measurement
+            FROM key_result_history past
            WHERE past.organization_id = $1 AND past.objective_id = $7 AND past.key_result_id = $2
              AND past.recorded_at <= entry.recorded_at
            ORDER BY past.recorded_at DESC, past.position DESC LIMIT 1

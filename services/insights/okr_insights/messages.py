@@ -17,12 +17,17 @@ PACES: Mapping[PaceState, pb.Pace.ValueType] = {
     "on_pace": pb.PACE_ON_PACE,
     "behind": pb.PACE_BEHIND,
     "far_behind": pb.PACE_FAR_BEHIND,
+    "in_range": pb.PACE_IN_RANGE,
+    "near_range": pb.PACE_NEAR_RANGE,
+    "out_of_range": pb.PACE_OUT_OF_RANGE,
+    "unpaced": pb.PACE_UNPACED,
 }
 
 
 def key_result_message(key_result: KeyResult) -> pb.BoardKeyResult:
     verdict = key_result.verdict
-    measure = verdict.measure
+    measure, promise = verdict.measure, key_result.promise
+    details = promise.measurement
     return pb.BoardKeyResult(
         key_result_id=wire(key_result.key_result_id),
         title=key_result.title,
@@ -41,6 +46,12 @@ def key_result_message(key_result: KeyResult) -> pb.BoardKeyResult:
         open=key_result.open,
         starts_on=wire(measure.starts_on),
         due_on=wire(measure.due_on),
+        type=promise.type,
+        stretch=wire(details.stretch),
+        low=wire(details.low),
+        high=wire(details.high),
+        guard_rail=details.guard_rail,
+        weight=wire(details.weight),
     )
 
 

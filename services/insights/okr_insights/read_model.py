@@ -13,7 +13,14 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from okr_contracts.alignment import Aligned, AlignmentEvent, Unaligned
-from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsClosed, CheckInsEvent, CheckInsOpened
+from okr_contracts.checkins import (
+    CheckInCorrected,
+    CheckInRecorded,
+    CheckInsClosed,
+    CheckInsEvent,
+    CheckInsOpened,
+    MilestoneReported,
+)
 from okr_contracts.directory import (
     OrganizationEvent,
     OrganizationFounded,
@@ -26,6 +33,7 @@ from okr_contracts.directory import (
     UnitRenamed,
 )
 from okr_contracts.goals import (
+    PLAIN,
     ChampionAssigned,
     ChampionReleased,
     CycleActivated,
@@ -35,6 +43,7 @@ from okr_contracts.goals import (
     KeyResultClosed,
     KeyResultDefined,
     KeyResultOpened,
+    Measurement,
     ObjectiveActivated,
     ObjectiveClosed,
     ObjectiveDrafted,
@@ -108,12 +117,14 @@ class KeyResultRow(Row, frozen=True):
     objective_id: UUID
     key_result_id: UUID
     title: str = ""
+    type: str = "increase"
     start: Decimal | None = None
     commit: Decimal | None = None
     target: Decimal | None = None
     unit: str = ""
     starts_on: date | None = None
     due_on: date | None = None
+    measurement: Measurement = PLAIN
     accountable_id: UUID | None = None
     open: bool = False
     defined_position: int = 0
@@ -300,12 +311,14 @@ def _project_key_result(
             key_result = replace(
                 key_result,
                 title=fact.title,
+                type=fact.type,
                 start=fact.start,
                 commit=fact.commit,
                 target=fact.target,
                 unit=fact.unit,
                 starts_on=fact.starts_on,
                 due_on=fact.due_on,
+                measurement=fact.measurement,
                 defined_position=event.position,
             )
             entry = replace(entry, start=fact.start, commit=fact.commit, target=fact.target)
@@ -352,8 +365,8 @@ def project_check_ins(rows: Rows, event: ProjectedEvent) -> None:
             if last.check_in_id == fact.check_in_id:
                 rows.put(_standing(last, fact))
             rows.put(replace(_check_in_entry(event, fact), reason=fact.reason))
-        case CheckInsOpened() | CheckInsClosed():
-            pass  # goals says the same of its key results
+        case CheckInsOpened() | CheckInsClosed() | MilestoneReported():
+            pass  # goals says the same of its key results, and the value of the check-in what milestones come to
 
 
 def _standing(row: CheckInRow, fact: CheckInRecorded | CheckInCorrected) -> CheckInRow:

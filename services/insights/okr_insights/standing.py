@@ -4,21 +4,36 @@ Nothing here is stored, because it changes while nothing happens.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
+from okr_contracts.goals import Measurement
 from okr_rules.exact import ZERO
-from okr_rules.pace import Measure, PaceState, Verdict, judge, state_of
-from okr_rules.rollup import mean
+from okr_rules.measure import Kind, measure_of
+from okr_rules.pace import PaceState, Verdict, judge, state_of
+from okr_rules.rollup import roll_up
 
-KEY_RESULT_COLUMNS = """key_result.key_result_id, key_result.title, key_result.unit, key_result.start,
-    key_result.commit, key_result.target, key_result.starts_on, key_result.due_on, key_result.accountable_id,
-    key_result.open, check_in.value, check_in.confidence, check_in.checked_in_at"""
+KEY_RESULT_COLUMNS = """key_result.key_result_id, key_result.title, key_result.type, key_result.unit,
+    key_result.start, key_result.commit, key_result.target, key_result.starts_on, key_result.due_on,
+    key_result.measurement, key_result.accountable_id, key_result.open, check_in.value, check_in.confidence,
+    check_in.checked_in_at"""
 """What SQL selects for `key_result`, beside the `cycle_starts_on` of the objective."""
+
+
+class Promise(Struct, frozen=True):
+    """What a key result promised at the moment, as a row tells it."""
+
+    type: Kind
+    start: Decimal
+    commit: Decimal
+    target: Decimal
+    due_on: date
+    measurement: Measurement
 
 
 class KeyResult(Struct, frozen=True):
@@ -31,6 +46,7 @@ class KeyResult(Struct, frozen=True):
     checked_in_at: datetime | None
     accountable_id: UUID | None
     open: bool
+    promise: Promise
     verdict: Verdict
 
 
@@ -59,6 +75,9 @@ class Objective(Struct, frozen=True):
     summary: Summary
 
 
+_measurement = msgspec.json.Decoder(Measurement)
+
+
 class Columns(Protocol):
     """A row as SQL answers it."""
 
@@ -71,7 +90,7 @@ def key_result(record: Columns, now: datetime) -> KeyResult:
     Its time begins with its cycle, unless it starts later.
     """
     begins_on = max(record["starts_on"], record["cycle_starts_on"] or record["starts_on"])
-    measure = Measure(record["start"], record["commit"], record["target"], begins_on, record["due_on"])
+    promise = promise_of(record)
     return KeyResult(
         key_result_id=record["key_result_id"],
         title=record["title"],
@@ -80,12 +99,25 @@ def key_result(record: Columns, now: datetime) -> KeyResult:
         checked_in_at=record["checked_in_at"],
         accountable_id=record["accountable_id"],
         open=record["open"],
-        verdict=judge(measure, record["value"], now),
+        promise=promise,
+        verdict=judge(measure_of(promise, begins_on), record["value"], now),
+    )
+
+
+def promise_of(record: Columns) -> Promise:
+    """From the columns of a key result's row."""
+    return Promise(
+        type=record["type"],
+        start=record["start"],
+        commit=record["commit"],
+        target=record["target"],
+        due_on=record["due_on"],
+        measurement=_measurement.decode(record["measurement"]),
     )
 
 
 def summarise(key_results: Sequence[KeyResult]) -> Summary:
-    """The roll-up: mean progress against mean expectation, every key result with the weight 1.
+    """The roll-up: weighted progress against weighted expectation.
 
     One that nobody has checked in yet stands at its start. The words are those of a key result:
     nothing is judged before the first one begins, nor before the first check-in.
@@ -93,8 +125,9 @@ def summarise(key_results: Sequence[KeyResult]) -> Summary:
     if not key_results:
         return Summary()
     verdicts = [key_result.verdict for key_result in key_results]
-    progress = mean(ZERO if verdict.progress is None else verdict.progress for verdict in verdicts)
-    expected = mean(verdict.expected for verdict in verdicts)
+    weights = [key_result.promise.measurement.weight for key_result in key_results]
+    progress = roll_up((weight, verdict.progress or ZERO) for weight, verdict in zip(weights, verdicts, strict=True))
+    expected = roll_up((weight, verdict.expected) for weight, verdict in zip(weights, verdicts, strict=True))
     if progress is None or expected is None:
         return Summary()
     pace: PaceState

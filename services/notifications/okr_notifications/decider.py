@@ -32,8 +32,9 @@ from okr_contracts.notifications import (
 )
 from okr_eventstore.decider import Decider
 from okr_notifications.commands import Command, Fact, Hear, LookAtPace
-from okr_rules.commitment import plain, reached
-from okr_rules.pace import Measure, Verdict, judge
+from okr_rules.commitment import plain
+from okr_rules.measure import measure_of
+from okr_rules.pace import Verdict, judge
 
 Memory = KeyResultJudged
 """What the watcher knows is what it noted last."""
@@ -105,6 +106,8 @@ def _remember(memory: Memory, fact: Fact) -> Memory:
                     unit=fact.unit,
                     starts_on=fact.starts_on,
                     due_on=fact.due_on,
+                    type=fact.type,
+                    measurement=fact.measurement,
                 ),
             )
         case TargetRevised():
@@ -143,12 +146,12 @@ def _judge(memory: Memory, at: datetime, cause: UUID) -> tuple[Memory, list[Noti
         return memory, []
     told: list[NotificationsEvent] = []
 
-    verdict = _pace(promise, memory.latest, at)
+    verdict = pace_of(promise, memory.latest, at)
     if verdict.behind and not memory.behind:
         nobody = "" if memory.latest else "Nobody has checked in yet, so it stands where it started. "
         told.append(_notification(memory, promise, person_id, "fell_behind", f"{nobody}{verdict.explain()}", cause))
 
-    kept = memory.latest is not None and reached(promise.start, promise.commit, memory.latest.value)
+    kept = memory.latest is not None and verdict.measure.keeps_commit(memory.latest.value)
     commits_told = memory.commits_told
     if kept and memory.latest is not None and promise.commit not in commits_told:
         commits_told = (*commits_told, promise.commit)
@@ -160,9 +163,11 @@ def _judge(memory: Memory, at: datetime, cause: UUID) -> tuple[Memory, list[Noti
     return replace(memory, behind=verdict.behind, commit_reached=kept, commits_told=commits_told), told
 
 
-def _pace(promise: WatchedPromise, latest: WatchedValue | None, at: datetime) -> Verdict:
-    measure = Measure(promise.start, promise.commit, promise.target, promise.starts_on, promise.due_on)
-    return judge(measure, promise.start if latest is None else latest.value, at)
+def pace_of(promise: WatchedPromise, latest: WatchedValue | None, at: datetime) -> Verdict:
+    """How a key result stands at a moment."""
+    measure = measure_of(promise, promise.starts_on)
+    start = promise.start if measure.moves else None  # what covers no way stands nowhere until somebody says so
+    return judge(measure, start if latest is None else latest.value, at)
 
 
 def _accountable(fact: ChampionAssigned, cause: UUID) -> NotificationRaised:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Decimal
 from typing import ClassVar, NamedTuple, assert_never, cast
 from uuid import UUID
 
@@ -11,7 +10,13 @@ from msgspec.structs import replace
 
 from okr_chassis.pages import Page
 from okr_chassis.service import Reader
-from okr_contracts.notifications import KeyResultJudged, NotificationRaised, NotificationsEvent
+from okr_contracts.notifications import (
+    KeyResultJudged,
+    NotificationRaised,
+    NotificationsEvent,
+    WatchedPromise,
+    WatchedValue,
+)
 from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 
 
@@ -48,12 +53,9 @@ class WatchedRow(Row, frozen=True):
     key_result_id: UUID
     due_a_look: bool = False
     """Open, somebody's, and not behind yet: time alone may change how it stands."""
-    start: Decimal | None = None
-    commit: Decimal | None = None
-    target: Decimal | None = None
-    value: Decimal | None = None
     starts_on: date | None = None
-    due_on: date | None = None
+    promise: WatchedPromise | None = None
+    latest: WatchedValue | None = None
 
 
 def project(rows: Rows, event: ProjectedEvent) -> None:
@@ -87,12 +89,9 @@ def _watched(row: WatchedRow, memory: KeyResultJudged) -> WatchedRow:
     return replace(
         row,
         due_a_look=memory.open and memory.accountable_id is not None and not memory.behind,
-        start=promise.start,
-        commit=promise.commit,
-        target=promise.target,
-        value=None if memory.latest is None else memory.latest.value,
         starts_on=promise.starts_on,
-        due_on=promise.due_on,
+        promise=promise,
+        latest=memory.latest,
     )
 
 
@@ -127,7 +126,7 @@ BEGINNING = Place(UUID(int=0), UUID(int=0))
 async def due_a_look(reader: Reader, today: date, after: Place, limit: int) -> Sequence[asyncpg.Record]:
     """The next open key results, over all organisations, that time alone may have let fall behind."""
     return await reader.fetch(
-        """SELECT organization_id, key_result_id, start, commit, target, value, starts_on, due_on FROM watched
+        """SELECT organization_id, key_result_id, promise, latest FROM watched
             WHERE due_a_look AND starts_on <= $1 AND (organization_id, key_result_id) > ($2, $3)
             ORDER BY organization_id, key_result_id LIMIT $4""",
         today,

@@ -8,17 +8,18 @@ from hashlib import sha256
 from uuid import uuid5
 
 import asyncpg
+import msgspec
 import structlog
 
 from okr_chassis.clock import Clock
 from okr_chassis.service import Reader
+from okr_contracts.notifications import WatchedPromise, WatchedValue
 from okr_eventstore.executor import CommandExecutor
 from okr_eventstore.model import CommandContext
 from okr_notifications import read_model
 from okr_notifications.commands import LookAtPace
-from okr_notifications.decider import watch
+from okr_notifications.decider import pace_of, watch
 from okr_notifications.read_model import BEGINNING, Place
-from okr_rules.pace import Measure, judge
 
 SWEEP_EVERY = timedelta(hours=1)
 """Of the platform's clock, which tests and samples move as they like."""
@@ -27,6 +28,9 @@ LOOK_AT_CLOCK_SECONDS = 30.0
 PAGE_KEY_RESULTS = 500
 LOOKS_AT_ONCE = 16
 ACTOR = "service:notifications"
+
+_promise = msgspec.json.Decoder(WatchedPromise)
+_latest = msgspec.json.Decoder(WatchedValue | None)
 
 log = structlog.get_logger(__name__)
 
@@ -111,5 +115,5 @@ class PaceSweep:
 
 def _behind(row: asyncpg.Record, now: datetime) -> bool:
     """As the watcher would say, if the row is up to date; so that one who is on pace is not asked at all."""
-    measure = Measure(row["start"], row["commit"], row["target"], row["starts_on"], row["due_on"])
-    return judge(measure, row["start"] if row["value"] is None else row["value"], now).behind
+    latest = None if row["latest"] is None else _latest.decode(row["latest"])
+    return pace_of(_promise.decode(row["promise"]), latest, now).behind

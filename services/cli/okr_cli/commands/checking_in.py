@@ -56,9 +56,24 @@ def declare(app: typer.Typer) -> None:
 async def check_in(
     session: Session,
     key_result: KeyResult,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="Its value, in its own unit.")],
+    value: Annotated[
+        str | None,
+        typer.Argument(metavar="VALUE", help="Its value, in its own unit; of a milestone how much of it is done."),
+    ] = None,
     confidence: Confidence = None,
     note: Note = "",
+    milestone: Annotated[
+        str | None,
+        typer.Option(
+            "--milestone",
+            metavar="WORDS",
+            help="Which milestone is reported, by words of its title; all of it when VALUE is left out.",
+            show_default=False,
+        ),
+    ] = None,
+    accepted: Annotated[
+        bool, typer.Option("--accepted", help="Somebody has looked at the milestone and takes it as done.")
+    ] = False,
     on: Annotated[
         str | None,
         typer.Option(
@@ -68,11 +83,15 @@ async def check_in(
     request_id: RequestId = None,
 ) -> None:
     """Record the value of a key result."""
+    if value is None and milestone is None:
+        raise SetupError("nothing to record: give a VALUE, or say which --milestone", reason="NOTHING_TO_RECORD")
+    if accepted and milestone is None:
+        raise SetupError("what is accepted is a milestone: say which, with --milestone", reason="MILESTONE_MISSING")
     request_id = request_id or str(uuid4())
     request = RecordCheckInRequest(
         request_id=request_id,
         check_in_id=request_id,
-        value=entries.value(value),
+        value=entries.value(value) if value is not None and milestone is None else "",
         confidence=entries.confidence(confidence) if confidence else "",
         note=note,
     )
@@ -82,6 +101,10 @@ async def check_in(
         request.occurred_at = "" if when == now else words.rfc3339(when)
     async with session.client() as client:
         request.key_result_id = await lookups.key_result(client, key_result)
+        if milestone is not None:
+            request.milestone.milestone_id = await lookups.milestone(client, request.key_result_id, milestone)
+            request.milestone.share = entries.share(value) if value is not None else ""
+            request.milestone.accepted = accepted
         answer = await _once(client, client.check_ins.RecordCheckIn, request)
         position = answer.receipt.position
         standing = await _standing(client, request.key_result_id, position)

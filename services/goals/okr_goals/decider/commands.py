@@ -1,15 +1,26 @@
 """What may be asked of an objective."""
 
-from typing import Annotated, Self, TypeAlias
+from decimal import Decimal
+from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import BaseModel, InstanceOf, model_validator
+from pydantic import BaseModel, Field, InstanceOf, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from okr_chassis.fields import Id, Number, OptionalDay, OptionalNumber, Title, invalid, text
-from okr_contracts.goals import ChampionRole, KeyResultType, ObjectiveOutcome, PlannedKeyResult
+from okr_chassis.fields import Confidence, Day, Id, Number, OptionalDay, OptionalNumber, Title, invalid, text
+from okr_contracts.goals import (
+    Ambition,
+    ChampionRole,
+    Indicator,
+    KeyResultType,
+    ObjectiveOutcome,
+    PlannedKeyResult,
+)
 from okr_contracts.sealed import SealedText
 from okr_goals.decider.cycle import Cycle
 
-Unit = Annotated[str, text(40)]
+Unit = Annotated[str, text(40, required=False)]
+MAX_MILESTONES = 50
+MAX_SCHEDULE_POINTS = 100
 Reason = Annotated[str, text(1_000)]
 
 
@@ -31,19 +42,81 @@ class DraftObjective(BaseModel, frozen=True):
     cycle: InstanceOf[Cycle]
 
 
+class NamedMilestone(BaseModel, frozen=True):
+    """Without a day it is due with its key result."""
+
+    milestone_id: Id
+    title: Title
+    weight: Number
+    due_on: OptionalDay = None
+
+
+class SchedulePoint(BaseModel, frozen=True):
+    """By this day, so much of the way: 0 to 1."""
+
+    day: Day
+    share: Confidence
+
+
+class Measured(BaseModel, frozen=True):
+    """What else is said of a key result. Which of it applies is told by the type."""
+
+    stretch: OptionalNumber = None
+    ambition: Ambition | None = None
+    indicator: Indicator | None = None
+    guard_rail: bool = False
+    weight: OptionalNumber = None
+    low: OptionalNumber = None
+    high: OptionalNumber = None
+    tolerance: OptionalNumber = None
+    milestones: tuple[NamedMilestone, ...] = Field(default=(), max_length=MAX_MILESTONES)
+    schedule: tuple[SchedulePoint, ...] = Field(default=(), max_length=MAX_SCHEDULE_POINTS)
+    meanings: tuple[Annotated[str, text(300)], ...] = Field(default=(), max_length=3)
+    metric: Annotated[str, text(100, required=False)] = ""
+    update_days: int = Field(default=0, ge=0, le=3660)
+
+    @field_validator("weight", "tolerance")
+    @classmethod
+    def _above_nothing(cls, value: Decimal | None) -> Decimal | None:
+        if value is not None and value <= 0:
+            raise PydanticCustomError("not_positive", "must lie above 0")
+        return value
+
+
+NOTHING_ELSE = Measured()
+
+
 class DefineKeyResult(BaseModel, frozen=True):
-    """Left out: `type` is told from start and target, `commit` is halfway, `due_on` the cycle's last day."""
+    """Left out: `type` is told from start and target, marks are proposed, `due_on` is the cycle's last day."""
 
     objective_id: Id
     key_result_id: Id
     title: Title
     type: KeyResultType | None = None
-    start: Number
+    measurement: Measured = NOTHING_ELSE
+    start: OptionalNumber = Field(default=None, validate_default=True)
     commit: OptionalNumber = None
-    target: Number
-    unit: Unit
+    target: OptionalNumber = Field(default=None, validate_default=True)
+    unit: Unit = Field(default="", validate_default=True)
     due_on: OptionalDay = None
     champions: tuple[NamedChampion, ...] = ()
+
+    @field_validator("measurement", mode="before")
+    @classmethod
+    def _may_be_missing(cls, value: Any) -> Any:
+        return NOTHING_ELSE if value is None else value
+
+    @field_validator("start", "target", "unit")
+    @classmethod
+    def _as_the_type_needs(cls, value: Any, info: ValidationInfo) -> Any:
+        """A way has a unit, a start and somewhere to go to; a range has a unit; the others need none of them."""
+        kind = info.data.get("type")
+        moves = kind in (None, "increase", "decrease")
+        stretches = info.field_name == "target" and getattr(info.data.get("measurement"), "stretch", None) is not None
+        needed = (moves and not stretches) or (kind == "maintain" and info.field_name == "unit")
+        if needed and (value is None or value == ""):
+            raise PydanticCustomError("required", "is required")
+        return value
 
 
 class AssignChampion(BaseModel, frozen=True):

@@ -15,7 +15,6 @@ from okr_contracts.goals import (
     KeyResultClosed,
     KeyResultDefined,
     KeyResultOpened,
-    KeyResultType,
     ObjectiveActivated,
     ObjectiveClosed,
     ObjectiveDrafted,
@@ -25,6 +24,7 @@ from okr_contracts.goals import (
     TargetRevised,
 )
 from okr_eventstore.decider import Decider
+from okr_goals.decider import definition
 from okr_goals.decider.champions import Champion, accountable_of, require_sound
 from okr_goals.decider.commands import (
     ActivateObjective,
@@ -39,7 +39,7 @@ from okr_goals.decider.commands import (
     ReviseTarget,
 )
 from okr_goals.decider.cycle import closed, not_active
-from okr_rules.commitment import default_commit, direction_of, order_fault
+from okr_rules.commitment import direction_of
 
 MAX_KEY_RESULTS = 50
 """Of one objective. Good practice is five; this bound only keeps a stream readable."""
@@ -259,41 +259,14 @@ def _activate(state: Objective, drafted: ObjectiveDrafted, command: ActivateObje
 
 
 def _define(state: Objective, drafted: ObjectiveDrafted, command: DefineKeyResult) -> list[ObjectiveEvent]:
-    direction = direction_of(command.start, command.target)
-    commit = command.commit
-    if commit is None:
-        commit = default_commit(command.start, command.target)
-    if direction is None:
-        raise _out_of_order("START_EQUALS_TARGET", command.start, commit, command.target)
-    due_on = command.due_on or drafted.cycle_ends_on
+    defined = definition.define(command, drafted)
     champions = [_champion(named) for named in command.champions]
-    defined = KeyResultDefined(
-        key_result_id=command.key_result_id,
-        objective_id=drafted.objective_id,
-        title=command.title,
-        type=direction,
-        start=command.start,
-        commit=commit,
-        target=command.target,
-        unit=command.unit,
-        starts_on=drafted.cycle_starts_on,
-        due_on=due_on,
-    )
     known = state.key_results.get(command.key_result_id)
     if known is not None:
         if known.defined != defined or not known.named.issuperset(champions):
             raise AlreadyExistsError("key result", command.key_result_id)
         return []
-    if command.type is not None and command.type != direction:
-        raise DomainError(
-            "DIRECTION_DIFFERS", f"{command.start:f} to {command.target:f} is no {command.type}; it is {direction}"
-        )
-    _require_order(command.start, commit, command.target)
-    if not drafted.cycle_starts_on <= due_on <= drafted.cycle_ends_on:
-        raise DomainError(
-            "DUE_OUTSIDE_CYCLE",
-            f"due {due_on} lies outside the cycle, {drafted.cycle_starts_on} to {drafted.cycle_ends_on}",
-        )
+    definition.require_sound(defined, drafted)
     require_sound(champions)
     if len(state.key_results) >= MAX_KEY_RESULTS:
         raise DomainError("TOO_MANY_KEY_RESULTS", f"{drafted.title!r} has {MAX_KEY_RESULTS} key results already")
@@ -331,21 +304,24 @@ def _release(known: KeyResult, champion: Champion) -> list[ObjectiveEvent]:
 def _revise(known: KeyResult, command: ReviseTarget) -> list[ObjectiveEvent]:
     commit = known.commit if command.commit is None else command.commit
     target = known.target if command.target is None else command.target
-    start = known.defined.start
+    defined = known.defined
     if (commit, target) == (known.commit, known.target):
         return []
-    direction: KeyResultType | None = direction_of(start, target)
-    if direction is not None and direction != known.defined.type:
+    if defined.type in ("binary", "baseline", "ordinal"):
+        raise DomainError("NOTHING_TO_REVISE", f"a {defined.type} key result has no marks to move; define another one")
+    direction = direction_of(defined.start, target)
+    moves = defined.type in ("increase", "decrease")
+    if moves and direction is not None and direction != defined.type:
         raise DomainError(
             "DIRECTION_DIFFERS",
-            f"from {start:f} to {target:f} would {direction}, and this key result is there to {known.defined.type}; "
+            f"from {defined.start:f} to {target:f} would {direction}, and this key result is there to {defined.type}; "
             "define another key result for that",
         )
-    _require_order(start, commit, target)
+    definition.require_order(defined.start, commit, target, defined.measurement.stretch)
     return [
         TargetRevised(
-            key_result_id=known.defined.key_result_id,
-            objective_id=known.defined.objective_id,
+            key_result_id=defined.key_result_id,
+            objective_id=defined.objective_id,
             commit=commit,
             target=target,
             previous_commit=known.commit,
@@ -370,23 +346,6 @@ def _close(state: Objective, command: CloseObjective) -> list[ObjectiveEvent]:
         ),
         ObjectiveClosed(objective_id=command.objective_id, outcome=command.outcome),
     ]
-
-
-def _require_order(start: Decimal, commit: Decimal, target: Decimal) -> None:
-    fault = order_fault(start, commit, target)
-    if fault is not None:
-        raise _out_of_order(fault, start, commit, target)
-
-
-def _out_of_order(fault: str, start: Decimal, commit: Decimal, target: Decimal) -> DomainError:
-    numbers = f"start {start:f}, commit {commit:f}, target {target:f}"
-    match fault:
-        case "START_EQUALS_TARGET":
-            return DomainError(fault, f"start and target are both {start:f}; a key result needs a distance to cover")
-        case "COMMIT_BEFORE_START":
-            return DomainError(fault, f"{numbers}: the commit lies between start and target, and is not the start")
-        case _:
-            return DomainError(fault, f"{numbers}: the commit lies beyond the target; promise the target or less")
 
 
 def _champion(named: NamedChampion) -> Champion:
@@ -414,7 +373,11 @@ def _released(defined: KeyResultDefined, champion: Champion) -> ChampionReleased
 
 def _opened(defined: KeyResultDefined) -> KeyResultOpened:
     return KeyResultOpened(
-        key_result_id=defined.key_result_id, objective_id=defined.objective_id, starts_on=defined.starts_on
+        key_result_id=defined.key_result_id,
+        objective_id=defined.objective_id,
+        starts_on=defined.starts_on,
+        type=defined.type,
+        milestones=defined.measurement.milestones,
     )
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from okr.common.v1 import common_pb2 as okr_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eokr/checkins/v1/checkins.proto\x12\x0fokr.checkins.v1\x1a\x1aokr/common/v1/common.proto\"\xb6\x01\n\x07\x43heckIn\x12\x13\n\x0b\x63heck_in_id\x18\x01 \x01(\t\x12\x15\n\rkey_result_id\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\x12\x12\n\nconfidence\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x11\n\tperson_id\x18\x06 \x01(\t\x12\x13\n\x0boccurred_at\x18\x07 \x01(\t\x12\x13\n\x0brecorded_at\x18\x08 \x01(\t\x12\x11\n\tcorrected\x18\t \x01(\x08\"\xaa\x01\n\x14RecordCheckInRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63heck_in_id\x18\x02 \x01(\t\x12\x15\n\rkey_result_id\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\t\x12\x12\n\nconfidence\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x13\n\x0boccurred_at\x18\x07 \x01(\t\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\"U\n\x15RecordCheckInResponse\x12\x13\n\x0b\x63heck_in_id\x18\x01 \x01(\t\x12\'\n\x07receipt\x18\x02 \x01(\x0b\x32\x16.okr.common.v1.Receipt\"\xa6\x01\n\x15\x43orrectCheckInRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63heck_in_id\x18\x02 \x01(\t\x12\x15\n\rkey_result_id\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\t\x12\x12\n\nconfidence\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\"A\n\x16\x43orrectCheckInResponse\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x16.okr.common.v1.Receipt\"?\n\x11GetCheckInRequest\x12\x13\n\x0b\x63heck_in_id\x18\x01 \x01(\t\x12\x15\n\rmin_positions\x18\x02 \x03(\t\"@\n\x12GetCheckInResponse\x12*\n\x08\x63heck_in\x18\x01 \x01(\x0b\x32\x18.okr.checkins.v1.CheckIn\"m\n\x13ListCheckInsRequest\x12\x15\n\rkey_result_id\x18\x01 \x01(\t\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.okr.common.v1.PageRequest\x12\x15\n\rmin_positions\x18\x03 \x03(\t\"\xa8\x01\n\x14ListCheckInsResponse\x12+\n\tcheck_ins\x18\x01 \x03(\x0b\x32\x18.okr.checkins.v1.CheckIn\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12(\n\x06latest\x18\x04 \x01(\x0b\x32\x18.okr.checkins.v1.CheckIn\x12\x12\n\ntotal_size\x18\x05 \x01(\x03\x32\x88\x03\n\x0f\x43heckInsService\x12^\n\rRecordCheckIn\x12%.okr.checkins.v1.RecordCheckInRequest\x1a&.okr.checkins.v1.RecordCheckInResponse\x12\x61\n\x0e\x43orrectCheckIn\x12&.okr.checkins.v1.CorrectCheckInRequest\x1a\'.okr.checkins.v1.CorrectCheckInResponse\x12U\n\nGetCheckIn\x12\".okr.checkins.v1.GetCheckInRequest\x1a#.okr.checkins.v1.GetCheckInResponse\x12[\n\x0cListCheckIns\x12$.okr.checkins.v1.ListCheckInsRequest\x1a%.okr.checkins.v1.ListCheckInsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eokr/checkins/v1/checkins.proto\x12\x0fokr.checkins.v1\x1a\x1aokr/common/v1/common.proto\"\xb6\x01\n\x07\x43heckIn\x12\x13\n\x0b\x63heck_in_id\x18\x01 \x01(\t\x12\x15\n\rkey_result_id\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\x12\x12\n\nconfidence\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x11\n\tperson_id\x18\x06 \x01(\t\x12\x13\n\x0boccurred_at\x18\x07 \x01(\t\x12\x13\n\x0brecorded_at\x18\x08 \x01(\t\x12\x11\n\tcorrected\x18\t \x01(\x08\"H\n\x0fMilestoneReport\x12\x14\n\x0cmilestone_id\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08\"\xdf\x01\n\x14RecordCheckInRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63heck_in_id\x18\x02 \x01(\t\x12\x15\n\rkey_result_id\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\t\x12\x12\n\nconfidence\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x13\n\x0boccurred_at\x18\x07 \x01(\t\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12\x33\n\tmilestone\x18\t \x01(\x0b\x32 .okr.checkins.v1.MilestoneReport\"U\n\x15RecordCheckInResponse\x12\x13\n\x0b\x63heck_in_id\x18\x01 \x01(\t\x12\'\n\x07receipt\x18\x02 \x01(\x0b\x32\x16.okr.common.v1.Receipt\"\xa6\x01\n\x15\x43orrectCheckInRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63heck_in_id\x18\x02 \x01(\t\x12\x15\n\rkey_result_id\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\t\x12\x12\n\nconfidence\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\"A\n\x16\x43orrectCheckInResponse\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x16.okr.common.v1.Receipt\"?\n\x11GetCheckInRequest\x12\x13\n\x0b\x63heck_in_id\x18\x01 \x01(\t\x12\x15\n\rmin_positions\x18\x02 \x03(\t\"@\n\x12GetCheckInResponse\x12*\n\x08\x63heck_in\x18\x01 \x01(\x0b\x32\x18.okr.checkins.v1.CheckIn\"m\n\x13ListCheckInsRequest\x12\x15\n\rkey_result_id\x18\x01 \x01(\t\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.okr.common.v1.PageRequest\x12\x15\n\rmin_positions\x18\x03 \x03(\t\"\xa8\x01\n\x14ListCheckInsResponse\x12+\n\tcheck_ins\x18\x01 \x03(\x0b\x32\x18.okr.checkins.v1.CheckIn\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12(\n\x06latest\x18\x04 \x01(\x0b\x32\x18.okr.checkins.v1.CheckIn\x12\x12\n\ntotal_size\x18\x05 \x01(\x03\x32\x88\x03\n\x0f\x43heckInsService\x12^\n\rRecordCheckIn\x12%.okr.checkins.v1.RecordCheckInRequest\x1a&.okr.checkins.v1.RecordCheckInResponse\x12\x61\n\x0e\x43orrectCheckIn\x12&.okr.checkins.v1.CorrectCheckInRequest\x1a\'.okr.checkins.v1.CorrectCheckInResponse\x12U\n\nGetCheckIn\x12\".okr.checkins.v1.GetCheckInRequest\x1a#.okr.checkins.v1.GetCheckInResponse\x12[\n\x0cListCheckIns\x12$.okr.checkins.v1.ListCheckInsRequest\x1a%.okr.checkins.v1.ListCheckInsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHECKIN']._serialized_start=80
   _globals['_CHECKIN']._serialized_end=262
-  _globals['_RECORDCHECKINREQUEST']._serialized_start=265
-  _globals['_RECORDCHECKINREQUEST']._serialized_end=435
-  _globals['_RECORDCHECKINRESPONSE']._serialized_start=437
-  _globals['_RECORDCHECKINRESPONSE']._serialized_end=522
-  _globals['_CORRECTCHECKINREQUEST']._serialized_start=525
-  _globals['_CORRECTCHECKINREQUEST']._serialized_end=691
-  _globals['_CORRECTCHECKINRESPONSE']._serialized_start=693
-  _globals['_CORRECTCHECKINRESPONSE']._serialized_end=758
-  _globals['_GETCHECKINREQUEST']._serialized_start=760
-  _globals['_GETCHECKINREQUEST']._serialized_end=823
-  _globals['_GETCHECKINRESPONSE']._serialized_start=825
-  _globals['_GETCHECKINRESPONSE']._serialized_end=889
-  _globals['_LISTCHECKINSREQUEST']._serialized_start=891
-  _globals['_LISTCHECKINSREQUEST']._serialized_end=1000
-  _globals['_LISTCHECKINSRESPONSE']._serialized_start=1003
-  _globals['_LISTCHECKINSRESPONSE']._serialized_end=1171
-  _globals['_CHECKINSSERVICE']._serialized_start=1174
-  _globals['_CHECKINSSERVICE']._serialized_end=1566
+  _globals['_MILESTONEREPORT']._serialized_start=264
+  _globals['_MILESTONEREPORT']._serialized_end=336
+  _globals['_RECORDCHECKINREQUEST']._serialized_start=339
+  _globals['_RECORDCHECKINREQUEST']._serialized_end=562
+  _globals['_RECORDCHECKINRESPONSE']._serialized_start=564
+  _globals['_RECORDCHECKINRESPONSE']._serialized_end=649
+  _globals['_CORRECTCHECKINREQUEST']._serialized_start=652
+  _globals['_CORRECTCHECKINREQUEST']._serialized_end=818
+  _globals['_CORRECTCHECKINRESPONSE']._serialized_start=820
+  _globals['_CORRECTCHECKINRESPONSE']._serialized_end=885
+  _globals['_GETCHECKINREQUEST']._serialized_start=887
+  _globals['_GETCHECKINREQUEST']._serialized_end=950
+  _globals['_GETCHECKINRESPONSE']._serialized_start=952
+  _globals['_GETCHECKINRESPONSE']._serialized_end=1016
+  _globals['_LISTCHECKINSREQUEST']._serialized_start=1018
+  _globals['_LISTCHECKINSREQUEST']._serialized_end=1127
+  _globals['_LISTCHECKINSRESPONSE']._serialized_start=1130
+  _globals['_LISTCHECKINSRESPONSE']._serialized_end=1298
+  _globals['_CHECKINSSERVICE']._serialized_start=1301
+  _globals['_CHECKINSSERVICE']._serialized_end=1693
 # @@protoc_insertion_point(module_scope)

@@ -68,6 +68,34 @@ class CheckIn(_message.Message):
 Global___CheckIn: _TypeAlias = CheckIn  # noqa: Y015
 
 @_typing.final
+class MilestoneReport(_message.Message):
+    """How far a milestone has come. Only what somebody accepted is done altogether."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MILESTONE_ID_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    milestone_id: _builtins.str
+    share: _builtins.str
+    """0 to 1; empty: all of it"""
+    accepted: _builtins.bool
+    def __init__(
+        self,
+        *,
+        milestone_id: _builtins.str = ...,
+        share: _builtins.str = ...,
+        accepted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "milestone_id", b"milestone_id", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MilestoneReport: _TypeAlias = MilestoneReport  # noqa: Y015
+
+@_typing.final
 class RecordCheckInRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -79,11 +107,13 @@ class RecordCheckInRequest(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    MILESTONE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     check_in_id: _builtins.str
     """chosen by the caller"""
     key_result_id: _builtins.str
     value: _builtins.str
+    """of a binary key result 0 or 1, of an ordinal one 0 to 3; empty with a milestone"""
     confidence: _builtins.str
     """0.0 to 1.0; empty: as last time, 0.5 at first"""
     note: _builtins.str
@@ -91,6 +121,10 @@ class RecordCheckInRequest(_message.Message):
     """RFC 3339; empty: now"""
     etag: _builtins.str
     """optional: the key result's check-ins"""
+    @_builtins.property
+    def milestone(self) -> Global___MilestoneReport:
+        """what a check-in of a milestone key result reports"""
+
     def __init__(
         self,
         *,
@@ -102,10 +136,11 @@ class RecordCheckInRequest(_message.Message):
         note: _builtins.str = ...,
         occurred_at: _builtins.str = ...,
         etag: _builtins.str = ...,
+        milestone: Global___MilestoneReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["milestone", b"milestone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_in_id", b"check_in_id", "confidence", b"confidence", "etag", b"etag", "key_result_id", b"key_result_id", "note", b"note", "occurred_at", b"occurred_at", "request_id", b"request_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_in_id", b"check_in_id", "confidence", b"confidence", "etag", b"etag", "key_result_id", b"key_result_id", "milestone", b"milestone", "note", b"note", "occurred_at", b"occurred_at", "request_id", b"request_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

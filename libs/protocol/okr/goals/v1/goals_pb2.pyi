@@ -86,13 +86,72 @@ class _KeyResultTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyResu
     KEY_RESULT_TYPE_UNSPECIFIED: _KeyResultType.ValueType  # 0
     KEY_RESULT_TYPE_INCREASE: _KeyResultType.ValueType  # 1
     KEY_RESULT_TYPE_DECREASE: _KeyResultType.ValueType  # 2
+    KEY_RESULT_TYPE_MAINTAIN: _KeyResultType.ValueType  # 3
+    """a value kept in a range; commit and target are shares of the time inside"""
+    KEY_RESULT_TYPE_MILESTONE: _KeyResultType.ValueType  # 4
+    """dated milestones; commit and target are shares of their weights"""
+    KEY_RESULT_TYPE_BINARY: _KeyResultType.ValueType  # 5
+    """done or not"""
+    KEY_RESULT_TYPE_BASELINE: _KeyResultType.ValueType  # 6
+    """a value to be found out"""
+    KEY_RESULT_TYPE_ORDINAL: _KeyResultType.ValueType  # 7
+    """commit, target and stretch in words"""
 
 class KeyResultType(_KeyResultType, metaclass=_KeyResultTypeEnumTypeWrapper): ...
 
 KEY_RESULT_TYPE_UNSPECIFIED: KeyResultType.ValueType  # 0
 KEY_RESULT_TYPE_INCREASE: KeyResultType.ValueType  # 1
 KEY_RESULT_TYPE_DECREASE: KeyResultType.ValueType  # 2
+KEY_RESULT_TYPE_MAINTAIN: KeyResultType.ValueType  # 3
+"""a value kept in a range; commit and target are shares of the time inside"""
+KEY_RESULT_TYPE_MILESTONE: KeyResultType.ValueType  # 4
+"""dated milestones; commit and target are shares of their weights"""
+KEY_RESULT_TYPE_BINARY: KeyResultType.ValueType  # 5
+"""done or not"""
+KEY_RESULT_TYPE_BASELINE: KeyResultType.ValueType  # 6
+"""a value to be found out"""
+KEY_RESULT_TYPE_ORDINAL: KeyResultType.ValueType  # 7
+"""commit, target and stretch in words"""
 Global___KeyResultType: _TypeAlias = KeyResultType  # noqa: Y015
+
+class _Ambition:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AmbitionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ambition.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AMBITION_UNSPECIFIED: _Ambition.ValueType  # 0
+    AMBITION_COMMITTED: _Ambition.ValueType  # 1
+    AMBITION_ASPIRATIONAL: _Ambition.ValueType  # 2
+
+class Ambition(_Ambition, metaclass=_AmbitionEnumTypeWrapper):
+    """Promised as a whole, or hoped for beyond the promise."""
+
+AMBITION_UNSPECIFIED: Ambition.ValueType  # 0
+AMBITION_COMMITTED: Ambition.ValueType  # 1
+AMBITION_ASPIRATIONAL: Ambition.ValueType  # 2
+Global___Ambition: _TypeAlias = Ambition  # noqa: Y015
+
+class _Indicator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IndicatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Indicator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INDICATOR_UNSPECIFIED: _Indicator.ValueType  # 0
+    INDICATOR_LEADING: _Indicator.ValueType  # 1
+    """an early sign"""
+    INDICATOR_LAGGING: _Indicator.ValueType  # 2
+    """a late one"""
+
+class Indicator(_Indicator, metaclass=_IndicatorEnumTypeWrapper): ...
+
+INDICATOR_UNSPECIFIED: Indicator.ValueType  # 0
+INDICATOR_LEADING: Indicator.ValueType  # 1
+"""an early sign"""
+INDICATOR_LAGGING: Indicator.ValueType  # 2
+"""a late one"""
+Global___Indicator: _TypeAlias = Indicator  # noqa: Y015
 
 class _ChampionRole:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -197,6 +256,133 @@ class Cycle(_message.Message):
 Global___Cycle: _TypeAlias = Cycle  # noqa: Y015
 
 @_typing.final
+class Milestone(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MILESTONE_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    DUE_ON_FIELD_NUMBER: _builtins.int
+    milestone_id: _builtins.str
+    """chosen by the caller"""
+    title: _builtins.str
+    weight: _builtins.str
+    """above 0; those of a key result come to 1"""
+    due_on: _builtins.str
+    """empty: the key result's"""
+    def __init__(
+        self,
+        *,
+        milestone_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        weight: _builtins.str = ...,
+        due_on: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_on", b"due_on", "milestone_id", b"milestone_id", "title", b"title", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Milestone: _TypeAlias = Milestone  # noqa: Y015
+
+@_typing.final
+class SchedulePoint(_message.Message):
+    """A planned point on the way: by this day, so much of it (0 to 1)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    share: _builtins.str
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        share: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SchedulePoint: _TypeAlias = SchedulePoint  # noqa: Y015
+
+@_typing.final
+class Measurement(_message.Message):
+    """What else there is to a key result, by its type and by good practice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRETCH_FIELD_NUMBER: _builtins.int
+    AMBITION_FIELD_NUMBER: _builtins.int
+    INDICATOR_FIELD_NUMBER: _builtins.int
+    GUARD_RAIL_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
+    MILESTONES_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    MEANINGS_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    UPDATE_DAYS_FIELD_NUMBER: _builtins.int
+    stretch: _builtins.str
+    """beyond the target; empty: none"""
+    ambition: Global___Ambition.ValueType
+    """unspecified: committed when commit and target are the same"""
+    indicator: Global___Indicator.ValueType
+    guard_rail: _builtins.bool
+    """safety, quality: promised, never stretched"""
+    weight: _builtins.str
+    """in the roll-up of its objective; empty: 1"""
+    low: _builtins.str
+    """maintain: the range, either side may be open"""
+    high: _builtins.str
+    tolerance: _builtins.str
+    """maintain: how far outside still counts for something"""
+    metric: _builtins.str
+    """the name of the metric it claims"""
+    update_days: _builtins.int
+    """how often its source has a new value; 0: not stated"""
+    @_builtins.property
+    def milestones(self) -> _containers.RepeatedCompositeFieldContainer[Global___Milestone]: ...
+    @_builtins.property
+    def schedule(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchedulePoint]:
+        """empty: the same amount each day"""
+
+    @_builtins.property
+    def meanings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ordinal: commit, target and, if any, stretch in words"""
+
+    def __init__(
+        self,
+        *,
+        stretch: _builtins.str = ...,
+        ambition: Global___Ambition.ValueType = ...,
+        indicator: Global___Indicator.ValueType = ...,
+        guard_rail: _builtins.bool = ...,
+        weight: _builtins.str = ...,
+        low: _builtins.str = ...,
+        high: _builtins.str = ...,
+        tolerance: _builtins.str = ...,
+        milestones: _abc.Iterable[Global___Milestone] | None = ...,
+        schedule: _abc.Iterable[Global___SchedulePoint] | None = ...,
+        meanings: _abc.Iterable[_builtins.str] | None = ...,
+        metric: _builtins.str = ...,
+        update_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambition", b"ambition", "guard_rail", b"guard_rail", "high", b"high", "indicator", b"indicator", "low", b"low", "meanings", b"meanings", "metric", b"metric", "milestones", b"milestones", "schedule", b"schedule", "stretch", b"stretch", "tolerance", b"tolerance", "update_days", b"update_days", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Measurement: _TypeAlias = Measurement  # noqa: Y015
+
+@_typing.final
 class KeyResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -213,6 +399,7 @@ class KeyResult(_message.Message):
     CHAMPIONS_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
     CYCLE_ID_FIELD_NUMBER: _builtins.int
+    MEASUREMENT_FIELD_NUMBER: _builtins.int
     key_result_id: _builtins.str
     objective_id: _builtins.str
     title: _builtins.str
@@ -228,6 +415,8 @@ class KeyResult(_message.Message):
     cycle_id: _builtins.str
     @_builtins.property
     def champions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Champion]: ...
+    @_builtins.property
+    def measurement(self) -> Global___Measurement: ...
     def __init__(
         self,
         *,
@@ -244,10 +433,11 @@ class KeyResult(_message.Message):
         champions: _abc.Iterable[Global___Champion] | None = ...,
         open: _builtins.bool = ...,
         cycle_id: _builtins.str = ...,
+        measurement: Global___Measurement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measurement", b"measurement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champions", b"champions", "commit", b"commit", "cycle_id", b"cycle_id", "due_on", b"due_on", "key_result_id", b"key_result_id", "objective_id", b"objective_id", "open", b"open", "start", b"start", "starts_on", b"starts_on", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champions", b"champions", "commit", b"commit", "cycle_id", b"cycle_id", "due_on", b"due_on", "key_result_id", b"key_result_id", "measurement", b"measurement", "objective_id", b"objective_id", "open", b"open", "start", b"start", "starts_on", b"starts_on", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -512,17 +702,19 @@ class DefineKeyResultRequest(_message.Message):
     DUE_ON_FIELD_NUMBER: _builtins.int
     CHAMPIONS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    MEASUREMENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     objective_id: _builtins.str
     key_result_id: _builtins.str
     """chosen by the caller"""
     title: _builtins.str
     type: Global___KeyResultType.ValueType
-    """increase or decrease; unspecified: told from start and target"""
+    """unspecified: increase or decrease, told from start and target"""
     start: _builtins.str
     commit: _builtins.str
-    """empty: halfway from start to target"""
+    """empty: halfway from start to target, or three tenths to the stretch"""
     target: _builtins.str
+    """may be empty where there is a stretch: seven tenths of the way to it"""
     unit: _builtins.str
     due_on: _builtins.str
     """empty: the cycle's last day"""
@@ -532,6 +724,8 @@ class DefineKeyResultRequest(_message.Message):
     def champions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Champion]:
         """exactly one accountable"""
 
+    @_builtins.property
+    def measurement(self) -> Global___Measurement: ...
     def __init__(
         self,
         *,
@@ -547,10 +741,11 @@ class DefineKeyResultRequest(_message.Message):
         due_on: _builtins.str = ...,
         champions: _abc.Iterable[Global___Champion] | None = ...,
         etag: _builtins.str = ...,
+        measurement: Global___Measurement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measurement", b"measurement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champions", b"champions", "commit", b"commit", "due_on", b"due_on", "etag", b"etag", "key_result_id", b"key_result_id", "objective_id", b"objective_id", "request_id", b"request_id", "start", b"start", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champions", b"champions", "commit", b"commit", "due_on", b"due_on", "etag", b"etag", "key_result_id", b"key_result_id", "measurement", b"measurement", "objective_id", b"objective_id", "request_id", b"request_id", "start", b"start", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,6 +39,12 @@ class _PaceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pace.ValueType],
     PACE_ON_PACE: _Pace.ValueType  # 5
     PACE_BEHIND: _Pace.ValueType  # 6
     PACE_FAR_BEHIND: _Pace.ValueType  # 7
+    PACE_IN_RANGE: _Pace.ValueType  # 8
+    """the last four: what is kept in a range, or done or not"""
+    PACE_NEAR_RANGE: _Pace.ValueType  # 9
+    PACE_OUT_OF_RANGE: _Pace.ValueType  # 10
+    PACE_UNPACED: _Pace.ValueType  # 11
+    """nothing is expected before its day"""
 
 class Pace(_Pace, metaclass=_PaceEnumTypeWrapper):
     """Ahead or behind, never failed (rule "pace")."""
@@ -54,6 +60,12 @@ PACE_AHEAD: Pace.ValueType  # 4
 PACE_ON_PACE: Pace.ValueType  # 5
 PACE_BEHIND: Pace.ValueType  # 6
 PACE_FAR_BEHIND: Pace.ValueType  # 7
+PACE_IN_RANGE: Pace.ValueType  # 8
+"""the last four: what is kept in a range, or done or not"""
+PACE_NEAR_RANGE: Pace.ValueType  # 9
+PACE_OUT_OF_RANGE: Pace.ValueType  # 10
+PACE_UNPACED: Pace.ValueType  # 11
+"""nothing is expected before its day"""
 Global___Pace: _TypeAlias = Pace  # noqa: Y015
 
 @_typing.final
@@ -77,6 +89,12 @@ class BoardKeyResult(_message.Message):
     OPEN_FIELD_NUMBER: _builtins.int
     STARTS_ON_FIELD_NUMBER: _builtins.int
     DUE_ON_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    STRETCH_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    GUARD_RAIL_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     key_result_id: _builtins.str
     title: _builtins.str
     unit: _builtins.str
@@ -99,6 +117,14 @@ class BoardKeyResult(_message.Message):
     open: _builtins.bool
     starts_on: _builtins.str
     due_on: _builtins.str
+    type: _builtins.str
+    """increase, decrease, maintain, milestone, binary, baseline, ordinal"""
+    stretch: _builtins.str
+    low: _builtins.str
+    """maintain: the range"""
+    high: _builtins.str
+    guard_rail: _builtins.bool
+    weight: _builtins.str
     def __init__(
         self,
         *,
@@ -119,10 +145,16 @@ class BoardKeyResult(_message.Message):
         open: _builtins.bool = ...,
         starts_on: _builtins.str = ...,
         due_on: _builtins.str = ...,
+        type: _builtins.str = ...,
+        stretch: _builtins.str = ...,
+        low: _builtins.str = ...,
+        high: _builtins.str = ...,
+        guard_rail: _builtins.bool = ...,
+        weight: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accountable_id", b"accountable_id", "checked_in_at", b"checked_in_at", "commit", b"commit", "confidence", b"confidence", "due_on", b"due_on", "expected", b"expected", "key_result_id", b"key_result_id", "open", b"open", "pace", b"pace", "pace_days", b"pace_days", "progress", b"progress", "start", b"start", "starts_on", b"starts_on", "target", b"target", "title", b"title", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accountable_id", b"accountable_id", "checked_in_at", b"checked_in_at", "commit", b"commit", "confidence", b"confidence", "due_on", b"due_on", "expected", b"expected", "guard_rail", b"guard_rail", "high", b"high", "key_result_id", b"key_result_id", "low", b"low", "open", b"open", "pace", b"pace", "pace_days", b"pace_days", "progress", b"progress", "start", b"start", "starts_on", b"starts_on", "stretch", b"stretch", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit", "value", b"value", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The consumer runner: every event once in effect and in order, whatever the bus and the neighbours do."""
+"""The consumer runner: every event once in effect and in order. What it owes to any bus stands in tests/bus."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -12,10 +12,10 @@ import pytest
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
-from okr_eventstore.model import RecordedEvent, ShardBatch, shard_of
+from okr_eventstore.model import RecordedEvent, shard_of
 from okr_eventstore.parking import retry_parked
 from okr_eventstore.postgres_source import PostgresSource
-from okr_eventstore.runner import BACKFILL_EVENTS, Runner, Subscription, each_stream
+from okr_eventstore.runner import Runner, Subscription, each_stream
 from okr_eventstore.tables import ensure
 from tests.eventstore.garden import (
     EVERYTHING,
@@ -42,27 +42,6 @@ async def garden(database: Database) -> AsyncIterator[Garden]:
     await garden.log.close()
 
 
-class Forgetful(PostgresSource):
-    """A bus that skips and repeats: the real log, seen through what `distort` does to each batch."""
-
-    def __init__(self, garden: Garden) -> None:
-        super().__init__("garden", garden.database, garden.codec, log=garden.log)
-        self.skipped: set[int] = set()
-        self.backfilled: list[tuple[int, int]] = []
-
-    async def fetch(self, timeout_seconds: float) -> list[ShardBatch]:
-        batches = await super().fetch(timeout_seconds)
-        distorted = []
-        for batch in batches:
-            events = [event for event in batch.events if event.position not in self.skipped]
-            distorted.append(ShardBatch(batch.shard, batch.epoch, [*events[:2], *events]))
-        return distorted
-
-    async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
-        self.backfilled.append((after, up_to))
-        return await super().backfill(shard, after, up_to)
-
-
 async def test_events_become_rows_their_history_and_a_checkpoint(garden: Garden, database: Database) -> None:
     await garden.append("fern", planted(), watered("1.50"))
     await garden.append("fern", watered("2.25"))
@@ -84,72 +63,12 @@ async def test_events_become_rows_their_history_and_a_checkpoint(garden: Garden,
     assert await runner.lag() == 0
 
 
-async def test_a_runner_carries_on_where_the_last_one_stood(garden: Garden, database: Database) -> None:
-    await garden.append("fern", planted(), watered(1))
-    async with running(garden.runner()) as first:
-        await catch_up(first, garden)
-    await garden.append("fern", watered(2))
-    async with running(garden.runner()) as second:
-        await catch_up(second, garden)
-
-    assert second.counters.events == 1
-    assert await database.fetchval("SELECT litres FROM plant") == 3
-
-
 async def test_a_waiter_is_woken_by_the_runner_itself(garden: Garden) -> None:
     async with running(garden.runner()) as runner:
         waiting = asyncio.create_task(runner.caught_up(SHARD, 1, 20))
         await garden.append("fern", planted())
         assert await waiting
         assert not await runner.caught_up(SHARD, 2, 0.01)
-
-
-async def test_what_the_bus_skips_is_backfilled_and_counted(garden: Garden, database: Database) -> None:
-    source = Forgetful(garden)
-    source.skipped = {3, 4, 7}
-    await garden.append("fern", planted(), *(watered(n) for n in range(1, 10)))
-    async with running(garden.runner(source=source)) as runner:
-        await catch_up(runner, garden)
-
-    assert source.backfilled == [(2, 4), (6, 7)]
-    assert runner.counters.gaps == 2
-    assert await database.fetchval("SELECT litres FROM plant") == sum(range(1, 10))
-
-
-async def test_a_long_gap_is_filled_in_bounded_steps(garden: Garden, database: Database) -> None:
-    source = Forgetful(garden)
-    length = BACKFILL_EVENTS + 50
-    source.skipped = set(range(1, length))
-    await garden.append("fern", planted(), *(watered(1) for _ in range(length - 1)))
-    async with running(garden.runner(source=source)) as runner:
-        await garden.append("fern", watered(1))
-        await catch_up(runner, garden)
-
-    assert max(up_to - after for after, up_to in source.backfilled) <= BACKFILL_EVENTS
-    assert await database.fetchval("SELECT waterings FROM plant") == length
-
-
-async def test_what_the_bus_repeats_is_dropped_and_counted(garden: Garden, database: Database) -> None:
-    await garden.append("fern", planted(), watered(1), watered(2))
-    async with running(garden.runner(source=Forgetful(garden))) as runner:
-        await catch_up(runner, garden)
-
-    assert runner.counters.duplicates == 2
-    assert await database.fetchval("SELECT litres FROM plant") == 3
-
-
-async def test_of_two_runners_of_one_consumer_each_event_has_its_effect_once(
-    garden: Garden, database: Database
-) -> None:
-    async with running(garden.runner()) as first, running(garden.runner()) as second:
-        for number in range(60):
-            await garden.append(f"fern-{number % 7}", watered(1))
-        await catch_up(first, garden)
-        await catch_up(second, garden)
-
-    assert await database.fetchval("SELECT sum(waterings) FROM plant") == 60
-    assert await database.fetchval("SELECT litres FROM garden") == 60
-    assert first.counters.events + second.counters.events == 60
 
 
 async def test_a_batch_of_many_shards_and_tables_is_one_statement(garden: Garden, database: Database) -> None:
@@ -413,16 +332,3 @@ async def test_a_changed_row_waits_for_a_rebuild(garden: Garden, database: Datab
     await database.execute("UPDATE projection SET shape = 'as it was before'")
 
     assert await ensure(database, [plants]) == [plants]
-
-
-async def test_a_log_restored_from_a_backup_halts_its_consumers(garden: Garden, database: Database) -> None:
-    await garden.append("fern", watered(1), watered(1))
-    async with running(garden.runner()) as runner:
-        await catch_up(runner, garden)
-    await database.execute("UPDATE shard SET epoch = epoch + 1")
-    await garden.append("fern", watered(1))
-    async with running(garden.runner()) as runner:
-        assert not await runner.caught_up(SHARD, 3, 20)
-
-    assert runner.halted
-    assert "restored from a backup" in runner.reason

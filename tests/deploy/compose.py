@@ -8,7 +8,7 @@ import yaml
 from tests.deploy.recipe import PROJECT
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-ONCE = ("keys", "topics")
+ONCE = ("keys", "topics", "samples", "database")
 SERVICES = ("directory", "goals", "checkins", "alignment", "notifications", "insights")
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from okr_chassis.data_directory import keep_secret
+from okr_chassis.data_directory import keep_secret, write_secret
 from okr_chassis.startup import StartupError
 from okr_eventstore.database import Connection, is_lost
 
@@ -61,6 +61,28 @@ def keep_passwords(directory: Path, services: Sequence[str]) -> dict[str, str]:
         ).decode()
         for service in services
     }
+
+
+def write_passfile(path: Path, passwords: Mapping[str, str]) -> None:
+    """The passwords in PostgreSQL's own form, for DATABASE_URLs that end in `?passfile=PATH` and tell no secret."""
+    for service, password in passwords.items():
+        # They can be escaped, but not every client reads that right; ours does not.
+        if any(mark in password for mark in ":\\\n"):
+            raise StartupError(
+                f"the password of {role_of(service)} cannot stand in a file: it has a colon or a backslash"
+            )
+    lines = [f"*:*:*:{role_of(service)}:{password}\n" for service, password in passwords.items()]
+    write_secret(path, "".join(lines).encode())
+
+
+def told_by_file(url: str, passfile: Path) -> str:
+    """A DATABASE_URL whose password lies in a file."""
+    parts = urlsplit(url)
+    query = f"{parts.query}&" if parts.query else ""
+    where = parts.netloc.rpartition("@")[2]
+    return urlunsplit(
+        parts._replace(netloc=f"{parts.username}@{where}", query=f"{query}passfile={quote(str(passfile))}")
+    )
 
 
 async def _provision(connection: Connection, service: str, password: str) -> None:

@@ -1,4 +1,4 @@
-"""`database provision`: a role and a schema for every service, where they run apart."""
+"""`database`: a role and a schema for every service, where they run apart; and what follows a restore."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from okr_chassis.data_directory import claim
+from okr_chassis.restored import begin_new_epoch
 from okr_chassis.roles import keep_passwords, provision_roles, told_by_file, write_passfile
+from okr_cli import words
 from okr_cli.client import SERVICES
 from okr_cli.command import command
 from okr_cli.failures import SetupError
@@ -16,6 +18,7 @@ from okr_cli.session import Session
 def declare(app: typer.Typer) -> None:
     database = typer.Typer(no_args_is_help=True, help="PostgreSQL, for services in processes of their own.")
     command(database, "provision")(provision)
+    command(database, "restored")(restored)
     app.add_typer(database, name="database")
 
 
@@ -46,3 +49,28 @@ async def provision(
         return
     for service, url in urls.items():
         session.output.say(f"{service}: DATABASE_URL={url}")
+
+
+async def restored(
+    session: Session,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="It was restored from a backup, and nothing runs on it.", show_default=False)
+    ] = False,
+) -> None:
+    """Begin a new epoch in a database that was restored from a backup, before any service starts on it.
+
+    Positions given out by the database that was lost are refused from then on, and each service builds its read models
+    anew when it starts. DATABASE_URL names the owner of the schemas.
+    """
+    dsn = session.settings.database_url
+    if dsn is None:
+        raise SetupError("DATABASE_URL must name the PostgreSQL that was restored")
+    if not yes:
+        raise SetupError("this is for a database that was just restored from a backup; say so with --yes")
+    services = await begin_new_epoch(dsn, SERVICES)
+    if session.output.as_json:
+        session.output.document({"services": [each._asdict() for each in services]})
+        return
+    for each in services:
+        events = words.plural(each.events, "event")
+        session.output.say(f"{each.service}: {events}, epoch {each.epoch}; its read models are built anew at its start")

@@ -49,9 +49,10 @@ class Codec:
             raise ValueError(f"{name} is not one of this log's events; add it to the registry")
         return name, self._versions.get(name, 1), self._encoder.encode(event).decode()
 
-    def current(self, name: str, version: int) -> type[Struct] | None:
-        """The type that today's version of an event decodes to as it is; None for every other."""
-        return self._types.get(name) if (name, version) in self._current else None
+    @property
+    def current(self) -> dict[tuple[str, int], type[Struct]]:
+        """Every type in today's version: what is stored so decodes as it is."""
+        return {kind: self._types[kind[0]] for kind in self._current}
 
     def decode(self, name: str, version: int, data: str | bytes) -> Struct:
         """The event as today's type; UnknownEvent or UnreadableEvent where this release cannot know better."""

@@ -5,13 +5,14 @@ reading, decoding and folding together. A column of one type is encoded by loops
 and what comes again and again (numbers, kinds of events, people) only once.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import struct
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import chain, repeat
-from operator import add, attrgetter, floordiv, sub
-from struct import Struct
-from typing import Any
+from operator import attrgetter, floordiv, sub
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from msgspec.structs import astuple
 
@@ -33,31 +34,35 @@ _DIGITS = 4
 _REMEMBERED = 20_000
 _REMEMBERED_CHARACTERS = 64
 
-_TO_BYTES: Callable[..., bytes] = int.to_bytes
-_size = Struct(">i").pack
-_smallint = Struct(">ih").pack
-_day = Struct(">ii").pack
-_bigint = Struct(">iq").pack
-_of_columns = Struct(">h").pack
+_size = struct.Struct(">i").pack
+_of_columns = struct.Struct(">h").pack
 
 Fields = Iterable[bytes]
-"""A column's values, each behind its length."""
+"""A field of each row, or several side by side, each behind its length."""
+
+
+async def copied(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """What a COPY takes: rows in as many parts as they were encoded in."""
+    yield _HEADER
+    for part in parts:
+        yield part
+    yield _TRAILER
 
 
 def live_rows(table: Table, rows: Sequence[tuple[Row, Stamp]]) -> bytes:
-    """Rows as a COPY into their table takes them: their columns, then those of LAST."""
-    return _copied(table, rows, map(_LAST_OF, (stamp for _, stamp in rows)), LAST)
+    """Rows as their table has them: their columns, then those of LAST."""
+    return _encoded(table, rows, map(_LAST_OF, (stamp for _, stamp in rows)), LAST)
 
 
 def past_rows(table: Table, versions: Sequence[tuple[Row, Stamp]]) -> bytes:
-    """Versions as a COPY into their history takes them: the row's columns, then those of STAMPS."""
-    return _copied(table, versions, map(astuple, (stamp for _, stamp in versions)), STAMPS)
+    """Versions as their history has them: the row's columns, then those of STAMPS."""
+    return _encoded(table, versions, map(astuple, (stamp for _, stamp in versions)), STAMPS)
 
 
 _LAST_OF = attrgetter(*(name.removeprefix("_") for name, _ in LAST))
 
 
-def _copied(
+def _encoded(
     table: Table,
     rows: Sequence[tuple[Row, Stamp]],
     stamps: Iterable[tuple[Any, ...]],
@@ -65,36 +70,77 @@ def _copied(
 ) -> bytes:
     types = [*(column.sql_type for column in table.columns), *(sql_type for _, sql_type in stamp_types)]
     columns = chain(zip(*map(astuple, (row for row, _ in rows)), strict=True), zip(*stamps, strict=True))
-    fields = [_fields(sql_type, column) for sql_type, column in zip(types, columns, strict=True)]
-    lines = zip(repeat(_of_columns(len(types)), len(rows)), *fields, strict=True)
-    return b"".join(chain((_HEADER,), chain.from_iterable(lines), (_TRAILER,)))
+    lines = zip(repeat(_of_columns(len(types)), len(rows)), *_fields(types, columns), strict=True)
+    return b"".join(chain.from_iterable(lines))
 
 
-def _fields(sql_type: str, column: Sequence[Any]) -> Fields:
-    encode = _ENCODERS[sql_type]
-    present = [value for value in column if value is not None]
-    if len(present) == len(column):
-        return encode(present)
-    encoded = iter(encode(present))
-    return [_NULL if value is None else next(encoded) for value in column]
+def _fields(types: Iterable[str], columns: Iterable[Sequence[Any]]) -> Iterator[Fields]:
+    """What stands side by side, is always there and has always the same size is packed at once."""
+    packing, packed = ">", list[Iterable[Any]]()
+    for sql_type, column in zip(types, columns, strict=True):
+        present = [value for value in column if value is not None]
+        fixed = _FIXED.get(sql_type)
+        if fixed is not None and len(present) == len(column):
+            packing += fixed.packing
+            packed += [repeat(fixed.size), fixed.plain(present)]
+            continue
+        if packed:
+            yield map(struct.Struct(packing).pack, *packed)
+            packing, packed = ">", []
+        fields = (
+            _SIZED[sql_type](present)
+            if fixed is None
+            else map(struct.Struct(f">{fixed.packing}").pack, repeat(fixed.size), fixed.plain(present))
+        )
+        if len(present) == len(column):
+            yield fields
+        else:
+            there = iter(fields)
+            yield [_NULL if value is None else next(there) for value in column]
+    if packed:
+        yield map(struct.Struct(packing).pack, *packed)
 
 
-def _uuids(values: Sequence[Any]) -> Fields:
-    return map(add, repeat(_size(16)), map(_TO_BYTES, map(attrgetter("int"), values), repeat(16), repeat("big")))
+# --- what has always the same size -------------------------------------------------------------------
 
 
-def _moments(values: Sequence[Any]) -> Fields:
-    if not all(map(attrgetter("tzinfo"), values)):
-        values = [value.astimezone(UTC) for value in values]  # as the driver takes them
-    return map(_bigint, repeat(8), map(floordiv, map(sub, values, repeat(_EPOCH)), repeat(_MICROSECOND)))
+class _Fixed(NamedTuple):
+    """How a type is packed behind its length, and what struct takes for its values."""
+
+    packing: str
+    size: int
+    plain: Callable[[Sequence[Any]], Iterable[Any]]
 
 
-def _days(values: Sequence[Any]) -> Fields:
-    return [_day(4, _ENDS_OF_TIME.get(value) or value.toordinal() - _EPOCH_DAY) for value in values]
+def _as_they_are(values: Sequence[Any]) -> Sequence[Any]:
+    return values
 
 
-def _json(values: Sequence[Any]) -> Fields:
-    return map(_sized, map(JSON_ENCODER.encode, values))
+def _bytes(ids: Sequence[UUID]) -> Iterable[bytes]:
+    to_bytes: Callable[..., bytes] = int.to_bytes
+    return map(to_bytes, map(attrgetter("int"), ids), repeat(16), repeat("big"))
+
+
+def _microseconds(moments: Sequence[datetime]) -> Iterable[int]:
+    if not all(map(attrgetter("tzinfo"), moments)):
+        moments = [moment.astimezone(UTC) for moment in moments]  # as the driver takes them
+    return map(floordiv, map(sub, moments, repeat(_EPOCH)), repeat(_MICROSECOND))
+
+
+def _days(days: Sequence[date]) -> Iterable[int]:
+    return [_ENDS_OF_TIME.get(day) or day.toordinal() - _EPOCH_DAY for day in days]
+
+
+_FIXED = {
+    "uuid": _Fixed("i16s", 16, _bytes),
+    "boolean": _Fixed("i?", 1, _as_they_are),
+    "smallint": _Fixed("ih", 2, _as_they_are),
+    "bigint": _Fixed("iq", 8, _as_they_are),
+    "date": _Fixed("ii", 4, _days),
+    "timestamptz": _Fixed("iq", 8, _microseconds),
+}
+
+# --- what has a size of its own ----------------------------------------------------------------------
 
 
 def _sized(field: bytes) -> bytes:
@@ -129,7 +175,7 @@ def _numeric(value: Decimal) -> bytes:
     """As numeric_send does: digits to the base of 10,000, the weight of the first, the sign, how many places show."""
     negative, _, exponent = value.as_tuple()
     if not isinstance(exponent, int):
-        return Struct(">hhHh").pack(0, 0, _SPECIAL[exponent, negative], 0)
+        return struct.Struct(">hhHh").pack(0, 0, _SPECIAL[exponent, negative], 0)
     whole, _, places = f"{value.copy_abs():f}".partition(".")
     whole = whole.lstrip("0")
     shown = len(places)
@@ -142,22 +188,15 @@ def _numeric(value: Decimal) -> bytes:
         groups.pop(0)
         weight -= 1
     sign = 0x4000 if negative and groups else 0
-    return Struct(f">hhHh{len(groups)}h").pack(len(groups), weight if groups else 0, sign, shown, *groups)
+    return struct.Struct(f">hhHh{len(groups)}h").pack(len(groups), weight if groups else 0, sign, shown, *groups)
 
 
 _SPECIAL = {("n", 0): 0xC000, ("n", 1): 0xC000, ("F", 0): 0xD000, ("F", 1): 0xF000}
 """Not a number, and the two infinities."""
 _TEXTS, _NUMBERS = _Texts(), _Numbers()
-_TRUTH = {False: _size(1) + b"\0", True: _size(1) + b"\1"}
 
-_ENCODERS: dict[str, Callable[[Sequence[Any]], Fields]] = {
-    "uuid": _uuids,
-    "text": lambda values: map(_TEXTS.__getitem__, values),
-    "boolean": lambda values: map(_TRUTH.__getitem__, values),
-    "smallint": lambda values: map(_smallint, repeat(2), values),
-    "bigint": lambda values: map(_bigint, repeat(8), values),
-    "numeric": lambda values: map(_NUMBERS.__getitem__, map(str, values)),
-    "date": _days,
-    "timestamptz": _moments,
-    "json": _json,
+_SIZED: dict[str, Callable[[Sequence[Any]], Fields]] = {
+    "text": lambda texts: map(_TEXTS.__getitem__, texts),
+    "numeric": lambda numbers: map(_NUMBERS.__getitem__, map(str, numbers)),
+    "json": lambda values: map(_sized, map(JSON_ENCODER.encode, values)),
 }

@@ -6,11 +6,11 @@ the rows of those before.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from okr_eventstore.checkpoints import Stream
-from okr_eventstore.copying import live_rows, past_rows
+from okr_eventstore.copying import copied, live_rows, past_rows
 from okr_eventstore.database import Connection
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.folding import FoldedRows
@@ -21,7 +21,9 @@ from okr_eventstore.tables import copy_columns, tables_of
 PAGE_EVENTS = 1000
 """Events read at once; the next page is on its way while one is folded."""
 COPY_ROWS = 5_000
-"""Rows copied at once. Of the versions no more are held; the rows themselves stay in memory until their shard ends."""
+"""Rows encoded or copied at once. Versions are encoded page by page; rows stay in memory until their shard ends."""
+COPY_BYTES = 1_000_000
+"""So much of a history is gathered before it is copied."""
 
 
 class LogReader(Protocol):
@@ -49,6 +51,7 @@ class Filler:
         self._targets = targets
         self._tables = tables_of(projection)
         self._rows = FoldedRows(projection.rows, complete=True)
+        self._past: dict[str, list[bytes]] = {table.name: [] for table in self._tables if table.history}
         self._copying: asyncio.Task[object] | None = None
 
     async def fill(
@@ -68,7 +71,7 @@ class Filler:
                     error = self._rows.fold(self._projection.project, events)
                     if error is not None:
                         raise error
-                    await self._copy_versions(COPY_ROWS)
+                    await self._copy_versions(COPY_BYTES)
                     report(page[-1].position)
             await self._copy_versions(1)
             for table in self._tables:
@@ -76,23 +79,26 @@ class Filler:
                 rows = self._rows.kept[table.kind].final()
                 for start in range(0, len(rows), COPY_ROWS):
                     data = live_rows(table, rows[start : start + COPY_ROWS])
-                    await self._copy(self._targets[table.name][0], columns, data)
+                    await self._copy(self._targets[table.name][0], columns, [data])
         finally:
             await self._settle()
 
     async def _copy_versions(self, at_least: int) -> None:
+        """Encode the page's versions while they are at hand, and copy them when there are enough."""
         for table in self._tables:
-            kept = self._rows.kept[table.kind]
-            if len(kept.versions) >= at_least:
-                _, columns = copy_columns(table)
-                data, kept.versions = past_rows(table, kept.versions), []
-                await self._copy(self._targets[table.name][1], columns, data)
+            kept, parts = self._rows.kept[table.kind], self._past.get(table.name, [])
+            if kept.versions:
+                parts.append(past_rows(table, kept.versions))
+                kept.versions = []
+            if sum(map(len, parts)) >= at_least:
+                self._past[table.name] = []
+                await self._copy(self._targets[table.name][1], copy_columns(table)[1], parts)
 
-    async def _copy(self, name: str, columns: Sequence[str], data: bytes) -> None:
+    async def _copy(self, name: str, columns: Sequence[str], parts: Sequence[bytes]) -> None:
         """Have PostgreSQL take rows while the fold goes on; one COPY at a time."""
         await self._settle()
         self._copying = asyncio.create_task(
-            self._connection.copy_to_table(name, source=_only(data), columns=columns, format="binary")
+            self._connection.copy_to_table(name, source=copied(parts), columns=columns, format="binary")
         )
         await asyncio.sleep(0)  # let it set out
 
@@ -128,10 +134,6 @@ async def pages(
         for task in coming:
             task.cancel()
         await asyncio.gather(*coming, return_exceptions=True)
-
-
-async def _only(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 def _is_parked(event: ProjectedEvent, parked: Mapping[Stream, int]) -> bool:

@@ -163,6 +163,10 @@ class KafkaBus:
         ) as reader:
             yield reader
 
+    def forget(self) -> None:
+        """Carry everything once more, as after the topic was made anew."""
+        self._carried = dict.fromkeys(range(SHARDS), 0)
+
     async def carry(self) -> None:
         """Publish what has come since the last time."""
         for shard, head in (await self.garden.log.heads()).items():

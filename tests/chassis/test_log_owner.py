@@ -130,5 +130,3 @@ async def test_an_owner_that_is_away_is_waited_for(fresh_dsn: str, tmp_path: Pat
         await site.platform.stop()
         with pytest.raises(StoreUnavailableError, match="the log of directory could not be asked"):
             await owner.heads()
-        with pytest.raises(StoreUnavailableError, match="UNAVAILABLE"):
-            await owner.read(1, 0, 10)

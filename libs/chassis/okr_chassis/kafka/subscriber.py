@@ -28,6 +28,8 @@ SESSION_MS = 30_000
 membership is static."""
 HEARTBEAT_MS = 3_000
 REBALANCE_MS = 30_000
+METADATA_MS = 5_000
+"""How soon a topic that was deleted and made anew is found."""
 POLL_INTERVAL_MS = 24 * 60 * 60 * 1000
 """A consumer that waits for its database keeps its partitions: nobody else would get further. Whether it is alive its
 heartbeats say, which go on by themselves."""
@@ -49,7 +51,7 @@ def broker_of(bootstrap: Sequence[str], *, client_id: str = "okr") -> KafkaBroke
         logger=_errors,
         # A broker that was away is asked again after a second at most, not after minutes.
         retry_backoff_ms=100,
-        connections_max_idle_ms=9 * 60 * 1000,
+        metadata_max_age_ms=METADATA_MS,
     )
 
 

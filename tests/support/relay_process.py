@@ -72,7 +72,7 @@ class TrustingRelay(Relay):
     """Believes the cursors it finds and never looks at Kafka, so that it cannot make good what others did."""
 
     async def _look(self, tails: TailReader, partition: int, standing: Standing) -> Tail:
-        return Tail(Progress(standing.next_offset, {}), True)
+        return Tail(Progress(standing.next_offset, {}), True, {})
 
 
 def say(**news: Any) -> None:

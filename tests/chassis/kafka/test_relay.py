@@ -19,7 +19,7 @@ from okr_eventstore.model import shard_of
 from tests.chassis.kafka.conftest import MakeRelay
 from tests.eventstore.garden import GARDEN, Garden, Watered
 from tests.support.kafka import Topics
-from tests.support.relays import carried, cursors, eventually, held, organizations, relaying, whole_log
+from tests.support.relays import carried, cursors, eventually, held, organizations, records_in, relaying, whole_log
 
 EVERYWHERE = organizations(16)
 """Two in each partition."""
@@ -232,6 +232,26 @@ async def test_after_a_restore_the_log_goes_on_in_its_new_epoch(
     found = await held(topics.bootstrap, topics.of("garden"), garden)
     assert [dict(record.headers)["ce_epoch"] for record in found.records] == [b"1", b"1", b"1", b"2"]
     assert [event.position for event in found.events] == [1, 2, 3, 3]
+
+
+async def test_a_topic_that_another_log_has_filled_is_told_apart_and_left_alone(
+    garden: Garden, topics: Topics, relay: MakeRelay
+) -> None:
+    """As after somebody deleted the database and kept Kafka: the new events must not pass for the old ones."""
+    first = relay()
+    async with relaying(first):
+        await water(garden, 2)
+        await carried(first)
+    other = relay(sink="elsewhere")  # a log that has cursors of its own, and other events in the same places
+    await garden.database.execute("ALTER TABLE event DISABLE TRIGGER USER")
+    await garden.database.execute("UPDATE event SET event_id = gen_random_uuid()")
+    async with relaying(other):
+        await eventually(lambda: other.reason is not None and other.reason.code == "TOPIC_OF_ANOTHER_LOG")
+        assert other.reason is not None
+        assert "is not in this log" in other.reason.message
+        await water(garden, 1)
+        assert other.published == 0
+    assert len(await records_in(topics.bootstrap, topics.of("garden"))) == 32
 
 
 async def test_a_topic_cut_another_way_is_named_and_nothing_is_sent(

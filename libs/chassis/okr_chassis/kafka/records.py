@@ -132,6 +132,14 @@ def place_of(headers: Headers) -> Place:
         raise RecordError(f"no record of a relay: {_why(error)}; who else writes to this topic?") from error
 
 
+def id_of(headers: Headers) -> UUID:
+    """The id of a record's event. Raises RecordError for a record that is not ours."""
+    try:
+        return UUID(dict(headers)["ce_id"].decode())
+    except (LookupError, ValueError) as error:
+        raise RecordError(f"no record of a relay: {_why(error)}; who else writes to this topic?") from error
+
+
 def text_of(moment: datetime) -> str:
     """RFC 3339 in UTC, to the microsecond."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -22,7 +23,7 @@ from okr_chassis import trail
 from okr_chassis.kafka.batches import RecordBatch
 from okr_chassis.kafka.leases import LEASE_SECONDS, Lease, Leases, Progress, Standing
 from okr_chassis.kafka.publishing import Publisher, PublishError, TooLargeError
-from okr_chassis.kafka.stored import read_pages
+from okr_chassis.kafka.stored import find_unknown, read_pages
 from okr_chassis.kafka.tail import Tail, TailReader
 from okr_chassis.kafka.topics import PREFIX, partition_of, topic_of
 from okr_eventstore.database import Database, is_transient
@@ -53,6 +54,10 @@ class Reason(NamedTuple):
 
     code: str
     message: str
+
+
+class ForeignTopicError(Exception):
+    """The topic was filled from another log. Going on would leave out whatever that one had in the same places."""
 
 
 class _Carried(NamedTuple):
@@ -270,6 +275,7 @@ class Relay:
             return
         standing = await self.leases.standing(lease.partition for lease in new)
         found: dict[Lease, Progress] = {}
+        events: dict[int, tuple[int, UUID]] = {}
         for lease in new:
             tail = await self._look(tails, lease.partition, standing[lease.partition])
             if not tail.intact:
@@ -279,6 +285,14 @@ class Relay:
                     topic=self.topic, partition=lease.partition, offset=tail.progress.next_offset,
                 )  # fmt: skip
             found[lease] = tail.progress
+            events |= tail.events
+        if unknown := await find_unknown(self._database, events):
+            shard, position = unknown
+            raise ForeignTopicError(
+                f"topic {self.topic} holds an event at {self.service}:{shard}:{position} that is not in this log: it "
+                "belongs to another, or to this one before it was restored. Delete the topic and the relay fills it "
+                "again, or set another OKR_KAFKA_PREFIX"
+            )
         await self._store(found)
         for lease, progress in found.items():
             if not self.leases.holds(lease):
@@ -469,13 +483,16 @@ class Relay:
         if isinstance(error, PublishError):
             self.rewinds += 1
             code = "KAFKA_AWAY"
+        elif isinstance(error, ForeignTopicError):
+            code = "TOPIC_OF_ANOTHER_LOG"
         elif is_transient(error):
             code = "STORE_AWAY"
         else:
             code = "RELAY_FAILED"
             logger.exception("relay failed", service=self.service)
         if self._trouble is None or self._trouble.code != code:
-            logger.warning("relay begins anew", service=self.service, reason=code, error=str(error))
+            write = logger.critical if code == "TOPIC_OF_ANOTHER_LOG" else logger.warning
+            write("relay begins anew", service=self.service, reason=code, error=str(error))
         self._trouble = Reason(code, str(error))
 
     async def _back_off(self, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -35,6 +36,13 @@ _PAGE = """
                     FROM event WHERE shard = w.shard AND position > w.after ORDER BY position LIMIT $3) p) e
      WHERE e.bytes_before < $4
      ORDER BY w.nth, e.position
+"""
+
+_UNKNOWN = """
+    SELECT n.shard, n.position
+      FROM unnest($1::smallint[], $2::bigint[], $3::uuid[]) AS n(shard, position, event_id)
+      LEFT JOIN event e ON e.shard = n.shard AND e.position = n.position
+     WHERE e.event_id IS DISTINCT FROM n.event_id ORDER BY n.shard LIMIT 1
 """
 
 _ID = header_name("ce_id")
@@ -111,6 +119,13 @@ async def read_pages(
             more,
         )))  # fmt: skip
     return pages
+
+
+async def find_unknown(database: Database, events: Mapping[int, tuple[int, UUID]]) -> tuple[int, int] | None:
+    """The shard and position of an event that this log has not, or has another in its place; None if it knows all."""
+    positions, ids = [position for position, _ in events.values()], [event_id for _, event_id in events.values()]
+    row = await database.fetchrow(_UNKNOWN, list(events), positions, ids)
+    return (row["shard"], row["position"]) if row is not None else None
 
 
 @lru_cache(maxsize=4096)

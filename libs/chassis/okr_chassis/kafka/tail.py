@@ -14,14 +14,15 @@ Either way memory holds one position a shard, and one fetch of records.
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from okr_chassis.kafka.leases import Cursor, Progress, Standing
 from okr_chassis.kafka.publishing import CLOSE_SECONDS, CONNECT_SECONDS, PublishError
-from okr_chassis.kafka.records import RecordError, place_of
+from okr_chassis.kafka.records import Place, RecordError, id_of, place_of
 
 FETCH_BYTES = 4 * 1024 * 1024
 FETCH_RECORDS = 2000
@@ -35,6 +36,8 @@ class Tail(NamedTuple):
     progress: Progress
     intact: bool
     """False: it holds less than the cursors said."""
+    events: dict[int, tuple[int, UUID]]
+    """The last event of each shard that was looked at, as (position, id): the log has to know it."""
 
 
 class TailReader:
@@ -83,15 +86,15 @@ class TailReader:
             end = (await self._consumer.end_offsets([at]))[at]
             known = next_offset - 1
             if end == next_offset == 0:
-                return Tail(Progress(0, {}), True)
+                return Tail(Progress(0, {}), True, {})
             if next_offset > 0 and begin <= known < end:
                 held = _Held({shard: (cursor.epoch, cursor.position) for shard, cursor in cursors.items()})
                 if await self._read(at, known, end, held, cursors):
-                    return Tail(Progress(end, held.beyond(cursors)), True)
+                    return Tail(Progress(end, held.beyond(cursors)), True, held.events)
             held = _Held(dict.fromkeys(cursors, (0, 0)))
             if begin < end:
                 await self._read(at, begin, end, held, None)
-            return Tail(Progress(end, held.agreed(cursors)), next_offset == 0)
+            return Tail(Progress(end, held.agreed(cursors)), next_offset == 0, held.events)
         except (KafkaError, OSError, TimeoutError) as error:
             raise PublishError(f"topic {self.topic}, partition {partition}: {error!r}") from error
 
@@ -104,7 +107,7 @@ class TailReader:
             self._consumer.seek(at, begin)
             while await self._consumer.position(at) < end:
                 async with asyncio.timeout(STALL_SECONDS):
-                    found: Sequence[object] = ()
+                    found: Sequence[Any] = ()
                     while not found:
                         fetched = await self._consumer.getmany(at, timeout_ms=1000, max_records=FETCH_RECORDS)
                         found = fetched.get(at, ())
@@ -112,14 +115,15 @@ class TailReader:
                             break
                 for record in found:
                     try:
-                        shard, epoch, position = place_of(record.headers)  # type: ignore[attr-defined]  # untyped client
+                        place, event_id = place_of(record.headers), id_of(record.headers)
                     except RecordError:
                         continue  # not of a relay; consumers pass it by as well
                     if known is not None:
-                        if shard not in known or known[shard].position != position:
+                        if place.shard not in known or known[place.shard].position != place.position:
                             return False
                         known = None
-                    held.see(shard, epoch, position)
+                        held.events[place.shard] = place.position, event_id
+                    held.see(place, event_id)
             return known is None
         finally:
             self._consumer.unsubscribe()
@@ -133,14 +137,17 @@ class _Held:
 
     def __init__(self, places: dict[int, tuple[int, int]]) -> None:
         self._places = places
+        self.events: dict[int, tuple[int, UUID]] = {}
 
-    def see(self, shard: int, epoch: int, position: int) -> None:
+    def see(self, place: Place, event_id: UUID) -> None:
         """A record. In a later epoch the log goes on from some place that was reached, and what was beyond is void."""
+        shard, epoch, position = place
         if shard not in self._places:
             return
         in_epoch, reached = self._places[shard]
         if (epoch == in_epoch and position == reached + 1) or (epoch > in_epoch and position <= reached + 1):
             self._places[shard] = epoch, position
+            self.events[shard] = position, event_id
 
     def beyond(self, cursors: Mapping[int, Cursor]) -> dict[int, int]:
         return {

@@ -17,7 +17,8 @@ run: .venv/.ok  ## start the whole platform on this machine, with a sample organ
 kafka: .venv/.ok  ## start a Kafka broker on 127.0.0.1:19092 (Java 17 and Maven; KAFKA_PORT chooses another port)
 	@exec $(BIN)/python -m tools.kafka --port $${KAFKA_PORT:-19092}
 
-test: .venv/.ok  ## run every test, on a real PostgreSQL
+test: .venv/.ok  ## run every test, on a real PostgreSQL and a real Kafka
+	@test -n "$$KAFKA_BOOTSTRAP" || $(BIN)/python -m tools.kafka --fetch || true
 	@$(BIN)/pytest
 
 bench: .venv/.ok  ## measure everything beside its peers and limits, in about ten minutes

@@ -7,7 +7,7 @@ with REQUIRE_KAFKA=1 they fail.
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -90,9 +90,14 @@ async def broker_for_everybody(directory: Path) -> AsyncIterator[str]:
         return
     refused = await asyncio.to_thread(_no_engine)
     if refused is None:
-        async with _container() as bootstrap:
-            yield bootstrap
-        return
+        async with AsyncExitStack() as stack:
+            try:
+                bootstrap = await stack.enter_async_context(_container())
+            except Exception as error:  # the image cannot be fetched, say; there is one more way
+                refused = f"the container engine runs no Kafka ({error})"
+            else:
+                yield bootstrap
+                return
     async with broker_of_ones_own(directory, instead_of=f"KAFKA_BOOTSTRAP is not set; {refused}") as broker:
         yield broker.bootstrap
 

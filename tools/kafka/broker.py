@@ -103,8 +103,7 @@ class LocalBroker:
         for port in (self.port, self._controller_port):
             if not _is_free(port):
                 raise KafkaStartError(f"{HOST}:{port} is in use by another process; stop it or choose another port")
-        installation = await asyncio.to_thread(install, self._say)
-        await _archive_classes(installation, self._say)
+        installation = await prepare(self._say)
         await self._launch(installation, f"-XX:SharedArchiveFile={installation.archive}")
 
     async def stop(self) -> None:
@@ -206,6 +205,13 @@ class LocalBroker:
             return await asyncio.create_subprocess_exec(
                 *tied, *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
+
+
+async def prepare(say: Say) -> Installation:
+    """Everything a broker is started from, fetched and made ready unless it lies in the cache."""
+    installation = await asyncio.to_thread(install, say)
+    await _archive_classes(installation, say)
+    return installation
 
 
 async def serving(bootstrap: str, seconds: float, ended: Callable[[], bool] = lambda: False) -> None:

@@ -83,6 +83,7 @@ async def provision(
     topics = [topic_of(service, prefix) for service in services]
     try:
         async with asyncio.timeout(PROVISION_SECONDS), _admin(bootstrap) as admin:
+            await _counted_on(admin)
             existing = await _describe(admin, topics)
             missing = [topic for topic in topics if topic not in existing]
             if missing:
@@ -121,6 +122,14 @@ async def _admin(bootstrap: Sequence[str]) -> AsyncIterator[AIOKafkaAdminClient]
             raise BrokersAwayError(f"Kafka at {servers} stopped answering ({error!r}); try again") from error
     finally:
         await admin.close()
+
+
+async def _counted_on(admin: AIOKafkaAdminClient) -> None:
+    """Wait until the controller gives partitions to brokers. They answer a moment before."""
+    while True:
+        if (await admin.describe_cluster())["brokers"]:
+            return
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _describe(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, _Found]:

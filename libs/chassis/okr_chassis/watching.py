@@ -7,7 +7,7 @@ from okr_chassis.calls import Calls
 from okr_chassis.health import Check, Health
 from okr_chassis.loop_lag import LoopLag
 from okr_chassis.metrics import CONTENT_TYPE, Metrics
-from okr_chassis.probes import Answer, SideDoor
+from okr_chassis.probes import Answer, Page, SideDoor
 from okr_chassis.server import RpcServer
 from okr_chassis.service import Running
 from okr_chassis.tasks import Tasks
@@ -24,15 +24,14 @@ class Watching:
         self.health = Health(services)
         self._loop_lag = LoopLag()
         self.metrics = Metrics(services, self.calls, self._loop_lag)
-        self._door = SideDoor(
-            {
-                "/metrics": self._metrics_page,
-                "/livez": self.health.live_page,
-                "/readyz": self.health.ready_page,
-                "/health/live": self.health.live_page,
-                "/health/ready": self.health.ready_page,
-            }
-        )
+        self.pages: dict[str, Page] = {
+            "/metrics": self._metrics_page,
+            "/livez": self.health.live_page,
+            "/readyz": self.health.ready_page,
+            "/health/live": self.health.live_page,
+            "/health/ready": self.health.ready_page,
+        }
+        self._door = SideDoor(self.pages)
         self.address: str | None = None
         """Where the side door is: host:port; None where nobody asked for one."""
 

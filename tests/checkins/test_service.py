@@ -225,11 +225,11 @@ async def test_a_long_stream_is_read_from_its_snapshot_as_from_its_beginning(fir
 
     log = firm.town.platform.logs["checkins"]
     stream = check_ins.stream(UUID(key_result_id))
-    kept = await log.read_snapshot(firm.organization_id, stream, check_ins.state_version)
+    kept, following = await log.read_from_snapshot(firm.organization_id, stream, check_ins.state_version)
     loaded = await CommandExecutor(log).load(check_ins, firm.organization_id, stream)
     events = [event.data for event in await log.read_stream(firm.organization_id, stream)]
 
-    assert kept is not None
+    assert kept is not None and kept.version + len(following) == len(events)
     assert loaded.state == check_ins.fold(cast(list[CheckInsEvent], events))
     assert loaded.version == len(events)
 

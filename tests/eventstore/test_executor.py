@@ -1,16 +1,33 @@
 """Commands through a decider into the log: once each, whoever else writes."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 from uuid import uuid4
 
 import pytest
+from msgspec import Struct
 
 from okr_eventstore.database import Database
+from okr_eventstore.decider import Decider, Recall
 from okr_eventstore.errors import CommandIdReusedError, ConflictError, UnknownEventError
-from okr_eventstore.executor import CommandExecutor
+from okr_eventstore.executor import SNAPSHOTS, CommandExecutor
 from okr_eventstore.log import EventLog
-from tests.support.shop import MINT, Add, Counter, Open, RefusedError, codec, context, counters, long_counters
+from tests.support.shop import (
+    MINT,
+    Add,
+    Added,
+    Counter,
+    Open,
+    RefusedError,
+    added,
+    codec,
+    context,
+    counters,
+    long_counters,
+)
 
 
 async def test_a_command_becomes_the_events_its_decider_says(executor: CommandExecutor, log: EventLog) -> None:
@@ -110,11 +127,64 @@ async def test_long_streams_keep_snapshots_that_equal_the_full_fold_at_every_ver
     for amount in range(35):
         await executor.execute(long_counters, "counter-1", Add(amount + 1), context())
 
-    assert await database.fetchval("SELECT version FROM snapshot") == 30
+    kept = await database.fetch("SELECT version FROM snapshot ORDER BY version")
+    assert [row["version"] for row in kept] == [10, 20, 30]
     for version in range(36):
         snapshotted = await executor.load(long_counters, MINT, "counter-1", at_version=version)
         folded = await executor.load(counters, MINT, "counter-1", at_version=version)
         assert snapshotted == folded
+
+
+async def test_a_stream_of_any_length_has_a_bounded_number_of_snapshots_all_along_it(
+    log: EventLog, database: Database
+) -> None:
+    executor = CommandExecutor(log)
+    every = long_counters.snapshot_every or 0
+    for _ in range(2 * SNAPSHOTS * every + every):
+        await executor.execute(long_counters, "counter-1", Add(1), context())
+
+    kept = [row["version"] for row in await database.fetch("SELECT version FROM snapshot ORDER BY version")]
+    last = 2 * SNAPSHOTS * every + every
+    assert kept == [*range(2 * every, last, 2 * every), last]
+    for version in (1, 2 * every - 1, 2 * every, last - 1, last):
+        snapshotted = await executor.load(long_counters, MINT, "counter-1", at_version=version)
+        assert snapshotted == await executor.load(counters, MINT, "counter-1", at_version=version)
+
+
+@dataclass(frozen=True)
+class Again:
+    """Add what was added by the event at `version`."""
+
+    version: int
+
+
+class Recalling(Struct, frozen=True):
+    events: int = 0
+    recalled: int = 0
+
+
+def recalled(state: Recalling, events: Sequence[Added]) -> Recalling:
+    return Recalling(state.events, sum(event.amount for event in events))
+
+
+async def test_a_decision_is_given_the_events_it_recalls_and_its_state_forgets_them(log: EventLog) -> None:
+    recalling: Decider[Recalling, Again, Added] = Decider(
+        "counter",
+        Recalling(),
+        decide=lambda state, _: [Added(state.recalled)],
+        evolve=lambda state, _: Recalling(state.events + 1, state.recalled),
+        recall=Recall(lambda state, command: [command.version] if command.version <= state.events else [], recalled),
+    )
+    executor = CommandExecutor(log)
+    await log.append("counter-1", 0, added(3, 5), context())
+
+    for command in (Again(2), Again(1), Again(9)):
+        await executor.execute(recalling, "counter-1", command, context())
+
+    amounts = [cast(Added, event.data).amount for event in await log.read_stream(MINT, "counter-1")]
+    assert amounts == [3, 5, 5, 3, 0]
+    assert (await executor.load(recalling, MINT, "counter-1")).state == Recalling(5)
+    assert recalling.decide_on([Added(7), Added(1)], Again(1)) == [Added(7)]
 
 
 async def test_a_snapshot_of_an_older_state_version_is_passed_over(log: EventLog, database: Database) -> None:

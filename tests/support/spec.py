@@ -56,7 +56,7 @@ class Given(Generic[StateT, CommandT, EventT]):
     def when(self, command: CommandT) -> Then:
         """Decide once, without I/O. Errors that no rule foresaw pass through and fail the test."""
         try:
-            return Then(self.decider.decide(self.decider.fold(self.events), command), None)
+            return Then(self.decider.decide_on(self.events, command), None)
         except OkrError as refusal:
             return Then((), refusal)
 

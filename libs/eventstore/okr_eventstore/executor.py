@@ -4,20 +4,21 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import asyncpg
 import msgspec
 from msgspec import Struct
 
-from okr_eventstore.codec import UnknownEvent, UnreadableEvent
 from okr_eventstore.decider import Decider
-from okr_eventstore.errors import CommandIdReusedError, ConflictError, StoreUnavailableError, UnknownEventError
-from okr_eventstore.log import EventLog
-from okr_eventstore.model import CommandContext, Done, NewEvent, RecordedEvent
+from okr_eventstore.errors import CommandIdReusedError, ConflictError, StoreUnavailableError
+from okr_eventstore.log import EventLog, Fact, Snapshot
+from okr_eventstore.model import CommandContext, Done, NewEvent
 
 CACHED_STREAMS = 10_000
+SNAPSHOTS = 32
+"""About as many of a stream are kept; when it grows further, every other one goes."""
 DECISIONS = 4
 """The first one and three more after lost races."""
 
@@ -68,7 +69,8 @@ class CommandExecutor:
             try:
                 if expected_version is not None and expected_version != loaded.version:
                     raise ConflictError(stream_id, expected_version, loaded.version)
-                events = decider.decide(loaded.state, command)
+                state = await self._with_recalled(decider, organization_id, stream_id, loaded.state, command)
+                events = decider.decide(state, command)
             except Exception:
                 finished = await self.finished(organization_id, context.command_id, context.fingerprint)
                 if finished is not None:
@@ -104,12 +106,27 @@ class CommandExecutor:
         at_version: int | None = None,
     ) -> Loaded[State]:
         """The stream as it is now, or as it was at a version: never from memory."""
+        if decider.snapshot_every is None:
+            return await self._read_on(decider, organization_id, stream_id, Loaded(decider.initial, 0), at_version)
+        kept, facts = await self._log.read_from_snapshot(organization_id, stream_id, decider.state_version, at_version)
         start = Loaded(decider.initial, 0)
-        if decider.snapshot_every is not None:
-            kept = await self._log.read_snapshot(organization_id, stream_id, decider.state_version)
-            if kept is not None and (at_version is None or kept[0] <= at_version):
-                start = Loaded(msgspec.json.decode(kept[1], type=type(decider.initial)), kept[0])
-        return await self._read_on(decider, organization_id, stream_id, start, at_version)
+        if kept is not None:
+            start = Loaded(msgspec.json.decode(kept.state, type=type(decider.initial)), kept.version)
+        return _folded(decider, start, facts)
+
+    async def _with_recalled(
+        self,
+        decider: Decider[State, Command, Event],
+        organization_id: UUID,
+        stream_id: str,
+        state: State,
+        command: Command,
+    ) -> State:
+        """With what the decision needs of earlier events. They stand in the log for ever, so no race is lost here."""
+        if decider.recall is None or not (wanted := decider.recall.wanted(state, command)):
+            return state
+        facts = await self._log.read_versions(organization_id, stream_id, wanted)
+        return decider.recall.at_hand(state, [cast(Event, fact.data) for fact in facts])
 
     async def _recall(
         self, decider: Decider[State, Command, Event], organization_id: UUID, stream_id: str
@@ -141,11 +158,9 @@ class CommandExecutor:
         start: Loaded[State],
         up_to_version: int | None,
     ) -> Loaded[State]:
-        events = await self._log.read_stream(organization_id, stream_id, start.version, up_to_version)
-        state = start.state
-        for event in events:
-            state = decider.evolve(state, _known(event))
-        return Loaded(state, events[-1].version if events else start.version)
+        return _folded(
+            decider, start, await self._log.read_facts(organization_id, stream_id, start.version, up_to_version)
+        )
 
     async def finished(self, organization_id: UUID, command_id: UUID, fingerprint: bytes) -> Done | None:
         """The answer to a command that was carried out before. Raises CommandIdReusedError where it was another."""
@@ -172,15 +187,20 @@ class CommandExecutor:
         before: int,
         after: Loaded[State],
     ) -> None:
-        """Keep a snapshot whenever the stream has grown past a multiple of `snapshot_every`.
+        """Keep a snapshot whenever the stream has grown past a multiple of `snapshot_every`, and thin the older ones.
+
+        So the past is as near as the present, and a stream of any length has a bounded number of them.
 
         The command is done by now: a snapshot that cannot be kept costs a longer reading later, no more.
         """
         every = decider.snapshot_every
         if every is not None and before // every != after.version // every:
-            state = msgspec.json.encode(after.state).decode()
+            kept = Snapshot(after.version, msgspec.json.encode(after.state).decode())
+            slot, thinned = after.version // every, 1
+            while slot // thinned > SNAPSHOTS:
+                thinned *= 2
             with contextlib.suppress(StoreUnavailableError, asyncpg.PostgresError):
-                await self._log.save_snapshot(organization_id, stream_id, after.version, decider.state_version, state)
+                await self._log.save_snapshot(organization_id, stream_id, decider.state_version, kept, slot, thinned)
 
 
 def _new(events: Sequence[Struct]) -> list[NewEvent]:
@@ -192,10 +212,8 @@ def _moment(value: object) -> datetime | None:
     return value if isinstance(value, datetime) else None
 
 
-def _known(event: RecordedEvent) -> Any:
-    """Deciding on a stream one cannot fully read would be guessing."""
-    if isinstance(event.data, UnknownEvent | UnreadableEvent):
-        raise UnknownEventError(
-            f"{event.stream_id} holds {event.type} version {event.schema_version}, which this release cannot read"
-        )
-    return event.data
+def _folded(decider: Decider[State, Command, Event], start: Loaded[State], facts: Sequence[Fact]) -> Loaded[State]:
+    state = start.state
+    for fact in facts:
+        state = decider.evolve(state, cast(Event, fact.data))
+    return Loaded(state, facts[-1].version if facts else start.version)

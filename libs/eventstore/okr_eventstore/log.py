@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -13,13 +13,14 @@ import msgspec
 from msgspec import Struct
 
 from okr_eventstore.appender import Appended, Appender, Clock
-from okr_eventstore.codec import Codec
+from okr_eventstore.codec import Codec, UnknownEvent, UnreadableEvent
 from okr_eventstore.database import Database, is_transient
-from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.errors import StoreUnavailableError, UnknownEventError
 from okr_eventstore.model import CommandContext, Done, Head, NewEvent, Position, RecordedEvent, shard_of
 from okr_eventstore.recent_events import RecentEvents
 
 PAGE_EVENTS = 1000
+_NO_LIMIT = 2**62
 NOTIFY_SECONDS = 0.002
 """Wake-ups to other processes are gathered this long and sent after commit, from a connection of their own."""
 COMMANDS_KEPT_DAYS = 30
@@ -32,13 +33,28 @@ _STREAM = f"""SELECT {_COLUMNS} FROM event
 _SHARD = f"SELECT {_COLUMNS} FROM event WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3"
 _SHARD_OF_ORGANIZATION = f"""SELECT {_COLUMNS} FROM event
     WHERE shard = $1 AND position > $2 AND organization_id = $4 ORDER BY position LIMIT $3"""
-_SNAPSHOT = "SELECT version, state FROM snapshot WHERE shard = $1 AND organization_id = $2 AND stream_id = $3 \
-    AND state_version = $4"
-_SAVE_SNAPSHOT = """INSERT INTO snapshot AS s (shard, organization_id, stream_id, version, state_version, state)
-    VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT (shard, organization_id, stream_id) DO UPDATE
-        SET version = excluded.version, state_version = excluded.state_version, state = excluded.state
-        WHERE (s.state_version, s.version) < (excluded.state_version, excluded.version)"""
+_FACT = "version, type, schema_version, data"
+_FACTS = f"""SELECT {_FACT} FROM event
+    WHERE shard = $1 AND organization_id = $2 AND stream_id = $3 AND version > $4 AND version <= $5 ORDER BY version"""
+_VERSIONS = f"""SELECT {_FACT} FROM event
+    WHERE shard = $1 AND organization_id = $2 AND stream_id = $3 AND version = ANY ($4::bigint[]) ORDER BY version"""
+_FROM_SNAPSHOT = f"""
+    WITH kept AS MATERIALIZED (
+        SELECT version, state FROM snapshot
+         WHERE shard = $1 AND organization_id = $2 AND stream_id = $3 AND state_version = $4 AND version <= $5
+         ORDER BY version DESC LIMIT 1)
+    SELECT version, NULL AS type, NULL::smallint AS schema_version, state AS data FROM kept
+    UNION ALL
+    SELECT {_FACT} FROM event
+     WHERE shard = $1 AND organization_id = $2 AND stream_id = $3
+       AND version > coalesce((SELECT version FROM kept), 0) AND version <= $5
+     ORDER BY version"""
+_SAVE_SNAPSHOT = """
+    WITH thinned AS (
+        DELETE FROM snapshot WHERE shard = $1 AND organization_id = $2 AND stream_id = $3
+           AND (state_version < $4 OR (state_version = $4 AND slot % $8 <> 0)))
+    INSERT INTO snapshot (shard, organization_id, stream_id, state_version, version, state, slot)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"""
 
 _NOTIFY = "SELECT pg_notify($1, $2)"
 
@@ -50,6 +66,20 @@ class StoredCommand(Struct, frozen=True):
 
     fingerprint: bytes
     done: Done
+
+
+class Fact(NamedTuple):
+    """As much of a recorded event as a decision may know."""
+
+    version: int
+    data: Struct
+
+
+class Snapshot(NamedTuple):
+    """A stream folded up to a version, as JSON."""
+
+    version: int
+    state: str
 
 
 class EventLog:
@@ -139,7 +169,7 @@ class EventLog:
     ) -> list[RecordedEvent]:
         """A stream's events in version order, `after_version` < version ≤ `up_to_version`."""
         shard = shard_of(organization_id)
-        limit = 2**62 if up_to_version is None else up_to_version
+        limit = _NO_LIMIT if up_to_version is None else up_to_version
         rows = await self.database.fetch(_STREAM, shard, organization_id, stream_id, after_version, limit)
         return decode_rows(self.codec, shard, rows)
 
@@ -164,18 +194,58 @@ class EventLog:
         # One that gives up must not take the answer away from the others.
         return await asyncio.shield(self._looked)
 
-    async def read_snapshot(self, organization_id: UUID, stream_id: str, state_version: int) -> tuple[int, str] | None:
-        """A stream's latest snapshot as (version, JSON), if one was kept in this state version."""
-        row = await self.database.fetchrow(
-            _SNAPSHOT, shard_of(organization_id), organization_id, stream_id, state_version
-        )
-        return (row["version"], row["state"]) if row else None
+    async def read_facts(
+        self, organization_id: UUID, stream_id: str, after_version: int = 0, up_to_version: int | None = None
+    ) -> list[Fact]:
+        """What a stream's events say, `after_version` < version ≤ `up_to_version`. Raises UnknownEventError."""
+        limit = _NO_LIMIT if up_to_version is None else up_to_version
+        shard = shard_of(organization_id)
+        rows = await self.database.fetch(_FACTS, shard, organization_id, stream_id, after_version, limit)
+        return self._facts(stream_id, rows)
+
+    async def read_versions(self, organization_id: UUID, stream_id: str, versions: Sequence[int]) -> list[Fact]:
+        """What a stream's events at these versions say. Raises UnknownEventError."""
+        shard = shard_of(organization_id)
+        return self._facts(stream_id, await self.database.fetch(_VERSIONS, shard, organization_id, stream_id, versions))
+
+    async def read_from_snapshot(
+        self, organization_id: UUID, stream_id: str, state_version: int, up_to_version: int | None = None
+    ) -> tuple[Snapshot | None, list[Fact]]:
+        """The last snapshot of this state version up to a version, and what follows it. Raises UnknownEventError."""
+        limit = _NO_LIMIT if up_to_version is None else up_to_version
+        shard = shard_of(organization_id)
+        rows = await self.database.fetch(_FROM_SNAPSHOT, shard, organization_id, stream_id, state_version, limit)
+        if rows and rows[0]["type"] is None:
+            return Snapshot(rows[0]["version"], rows[0]["data"]), self._facts(stream_id, rows[1:])
+        return None, self._facts(stream_id, rows)
+
+    def _facts(self, stream_id: str, rows: Iterable[Iterable[Any]]) -> list[Fact]:
+        """Deciding on a stream one cannot fully read would be guessing."""
+        decode, facts = self.codec.decode, []
+        for version, type_, schema_version, data in rows:
+            fact = Fact(version, decode(type_, schema_version, data))
+            if type(fact.data) is UnknownEvent or type(fact.data) is UnreadableEvent:
+                raise UnknownEventError(
+                    f"{stream_id} holds {type_} version {schema_version} at {version}, which this release cannot read"
+                )
+            facts.append(fact)
+        return facts
 
     async def save_snapshot(
-        self, organization_id: UUID, stream_id: str, version: int, state_version: int, state: str
+        self, organization_id: UUID, stream_id: str, state_version: int, kept: Snapshot, slot: int, thinned: int
     ) -> None:
-        shard = shard_of(organization_id)
-        await self.database.execute(_SAVE_SNAPSHOT, shard, organization_id, stream_id, version, state_version, state)
+        """Keep a snapshot, and of the older ones those whose slot is a multiple of `thinned`."""
+        await self.database.execute(
+            _SAVE_SNAPSHOT,
+            shard_of(organization_id),
+            organization_id,
+            stream_id,
+            state_version,
+            kept.version,
+            kept.state,
+            slot,
+            thinned,
+        )
 
     # --- wake-ups --------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The rules of check-ins: one stream per key result."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import assert_never
@@ -27,7 +28,7 @@ from okr_contracts.checkins import (
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
 from okr_contracts.goals import KeyResultType
 from okr_contracts.sealed import SealedText
-from okr_eventstore.decider import Decider
+from okr_eventstore.decider import Decider, Recall
 from okr_rules.exact import ONE, ZERO
 from okr_rules.measure import ORDINAL_ZONES
 from okr_rules.milestones import progress_of
@@ -72,19 +73,67 @@ class Progress(Struct, frozen=True):
     accepted: bool = False
 
 
-class CheckIns(Struct, frozen=True):
-    """What the rules read: whether values are taken and from which day, and what was said before.
+class Latest(Struct, frozen=True):
+    """The check-in with the latest `occurred_at`; of several at one moment the one recorded last."""
 
-    `starts_on` is None until the key result has been heard of. `latest` is the check-in with the
-    latest `occurred_at`; of several at one moment the one recorded last.
+    check_in_id: UUID
+    confidence: Decimal
+    occurred_at: datetime
+
+
+LATELY = 64
+"""Every so many events what was said lately joins the rest. By their count alone, so that equal streams make equal
+states."""
+
+
+class CheckIns(Struct, frozen=True):
+    """What the rules read: whether values are taken and from which day, and where it stands what was said before.
+
+    A key result may take values for years. Of each check-in only the version of the event that says it is
+    held, under its id in hexadecimal; the few commands that need the words recall them from the log.
+    `starts_on` is None until the key result has been heard of.
     """
 
     starts_on: date | None = None
     closed: bool = False
-    check_ins: dict[UUID, Known] = {}
-    latest: UUID | None = None
+    latest: Latest | None = None
     type: KeyResultType | None = None
     milestones: dict[UUID, Progress] = {}
+    events: int = 0
+    """How many there have been: the version of the stream."""
+    said: dict[str, int] = {}
+    said_lately: dict[str, int] = {}
+    """The last few, which go before `said` and are moved there together: an event copies only these."""
+    first_said: dict[str, int] = {}
+    """Where a check-in was first recorded, if it was corrected since."""
+    reported: dict[str, int] = {}
+    """Where it is told what a check-in said of a milestone."""
+    recalled: Known | None = None
+    """The check-in that a command is about, if it was said before."""
+
+
+def _wanted(state: CheckIns, command: Command) -> list[int]:
+    if not isinstance(command, RecordCheckIn | CorrectCheckIn):
+        return []
+    check_in = command.check_in_id.hex
+    versions = state.first_said.get(check_in), _told(state, check_in), state.reported.get(check_in)
+    return sorted(version for version in versions if version is not None)
+
+
+def _at_hand(state: CheckIns, events: Sequence[CheckInsEvent]) -> CheckIns:
+    said = [_content(event) for event in events if isinstance(event, CheckInRecorded | CheckInCorrected)]
+    reported = next((_reported(event) for event in events if isinstance(event, MilestoneReported)), None)
+    return replace(state, recalled=Known(said[-1], said[0] if len(said) > 1 else None, reported))
+
+
+def _told(state: CheckIns, check_in: str) -> int | None:
+    """The version of the event that says what a check-in is now."""
+    return state.said_lately.get(check_in) or state.said.get(check_in)
+
+
+def _known(state: CheckIns, check_in_id: UUID) -> Known | None:
+    assert state.recalled is not None or _told(state, check_in_id.hex) is None, "what was said is recalled first"
+    return state.recalled
 
 
 def decide(state: CheckIns, command: Command) -> list[CheckInsEvent]:
@@ -117,7 +166,7 @@ def _open(state: CheckIns, command: OpenCheckIns) -> list[CheckInsEvent]:
 
 
 def _record(state: CheckIns, command: RecordCheckIn) -> list[CheckInsEvent]:
-    known = state.check_ins.get(command.check_in_id)
+    known = _known(state, command.check_in_id)
     if known is not None:
         if any(_says(command, known, said) for said in (known.content, known.first) if said is not None):
             return []
@@ -205,7 +254,7 @@ def _milestones(
 
 
 def _correct(state: CheckIns, command: CorrectCheckIn) -> list[CheckInsEvent]:
-    known = state.check_ins.get(command.check_in_id)
+    known = _known(state, command.check_in_id)
     if known is None:
         raise NotFoundError("check in", command.check_in_id)
     content = known.content
@@ -260,43 +309,48 @@ def _reports(report: MilestoneReport, reported: Reported | None) -> bool:
 
 
 def _last_confidence(state: CheckIns) -> Decimal:
-    return FIRST_CONFIDENCE if state.latest is None else state.check_ins[state.latest].content.confidence
+    return FIRST_CONFIDENCE if state.latest is None else state.latest.confidence
 
 
 def evolve(state: CheckIns, event: CheckInsEvent) -> CheckIns:
+    version = state.events + 1
+    if version % LATELY == 0:
+        state = replace(state, said={**state.said, **state.said_lately}, said_lately={})
     match event:
         case CheckInsOpened():
             milestones = {milestone_id: Progress(weight) for milestone_id, weight in event.milestones}
-            return replace(state, starts_on=event.starts_on, type=event.type, milestones=milestones)
+            return replace(state, events=version, starts_on=event.starts_on, type=event.type, milestones=milestones)
         case CheckInRecorded():
-            newest = state.latest is None or event.occurred_at >= state.check_ins[state.latest].content.occurred_at
-            return replace(
-                state,
-                check_ins={**state.check_ins, event.check_in_id: Known(_content(event))},
-                latest=event.check_in_id if newest else state.latest,
-            )
+            latest = state.latest
+            if latest is None or event.occurred_at >= latest.occurred_at:
+                latest = Latest(event.check_in_id, event.confidence, event.occurred_at)
+            lately = {**state.said_lately, event.check_in_id.hex: version}
+            return replace(state, events=version, said_lately=lately, latest=latest)
         case CheckInCorrected():
-            before = state.check_ins.get(event.check_in_id)
-            now = (
-                Known(_content(event))
-                if before is None
-                else replace(before, content=_content(event), first=before.first or before.content)
-            )
-            return replace(state, check_ins={**state.check_ins, event.check_in_id: now})
+            check_in, latest = event.check_in_id.hex, state.latest
+            if latest is not None and latest.check_in_id == event.check_in_id:
+                latest = replace(latest, confidence=event.confidence)
+            before, first_said = _told(state, check_in), state.first_said
+            if before is not None and check_in not in first_said:
+                first_said = {**first_said, check_in: before}
+            lately = {**state.said_lately, check_in: version}
+            return replace(state, events=version, said_lately=lately, first_said=first_said, latest=latest)
         case MilestoneReported():
-            weight = state.milestones[event.milestone_id].weight
-            progress = Progress(weight, event.share, event.accepted)
-            reported = Reported(event.milestone_id, event.share, event.accepted)
-            known = replace(state.check_ins[event.check_in_id], reported=reported)
+            progress = Progress(state.milestones[event.milestone_id].weight, event.share, event.accepted)
             return replace(
                 state,
+                events=version,
                 milestones={**state.milestones, event.milestone_id: progress},
-                check_ins={**state.check_ins, event.check_in_id: known},
+                reported={**state.reported, event.check_in_id.hex: version},
             )
         case CheckInsClosed():
-            return replace(state, closed=True)
+            return replace(state, events=version, closed=True)
         case _:
             assert_never(event)
+
+
+def _reported(event: MilestoneReported) -> Reported:
+    return Reported(event.milestone_id, event.share, event.accepted)
 
 
 def _content(event: CheckInRecorded | CheckInCorrected) -> Content:
@@ -304,6 +358,12 @@ def _content(event: CheckInRecorded | CheckInCorrected) -> Content:
 
 
 check_ins = Decider(
-    category="checkin", initial=CheckIns(), decide=decide, evolve=evolve, state_version=3, snapshot_every=100
+    category="checkin",
+    initial=CheckIns(),
+    decide=decide,
+    evolve=evolve,
+    state_version=4,
+    snapshot_every=32,
+    recall=Recall(_wanted, _at_hand),
 )
 """Snapshots, because a measured key result may take values for years, from a connector every day."""

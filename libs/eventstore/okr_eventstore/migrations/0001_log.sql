@@ -53,15 +53,20 @@ CREATE TABLE command (
 );
 CREATE INDEX command_age ON command USING brin (recorded_at);
 
+-- Long streams folded up to some of their versions, so that the past is as near as the present. `slot` counts them
+-- along the stream; of a stream that keeps growing every other one is let go.
 CREATE TABLE snapshot (
     shard           smallint,
     organization_id uuid,
     stream_id       text COLLATE "C",
-    version         bigint NOT NULL,
-    state_version   int NOT NULL,
+    state_version   int,
+    version         bigint,
+    slot            bigint NOT NULL,
     state           json NOT NULL,
-    PRIMARY KEY (shard, organization_id, stream_id)
+    PRIMARY KEY (shard, organization_id, stream_id, state_version, version)
 );
+-- Ids hardly compress, and a state is read far more often than it is kept.
+ALTER TABLE snapshot ALTER COLUMN state SET STORAGE EXTERNAL;
 
 -- How far each consumer of this service has read each shard of a log, its own or a foreign one.
 CREATE TABLE checkpoint (

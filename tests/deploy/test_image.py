@@ -19,6 +19,7 @@ from okr_chassis.probes import Answer, SideDoor
 from tests.deploy.recipe import PROJECT, Image, read_recipe, sent
 from tests.support.embedded import free_port
 
+pytestmark = pytest.mark.timeout(600)
 RECIPE = PROJECT / "deploy" / "Dockerfile"
 BUILD, FINAL = read_recipe(RECIPE)
 SERVICES = ("directory", "goals", "checkins", "alignment", "notifications", "insights")

@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
-import docker
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from docker.errors import DockerException
-from testcontainers.core.container import DockerContainer
 
 from okr_chassis.kafka.topics import Provisioned, provision, topic_of
 from tools.kafka.broker import SETTINGS, LocalBroker, free_port, serving
@@ -128,6 +125,10 @@ def _what_is_missing() -> str | None:
 
 def _no_engine() -> str | None:
     """Why no container engine can be used here; None if one answers, which takes it milliseconds."""
+    # Every run of any test imports this file, and only those that need Kafka have time to import Docker's client.
+    import docker
+    from docker.errors import DockerException
+
     try:
         client = docker.from_env(timeout=2)
         try:
@@ -142,6 +143,8 @@ def _no_engine() -> str | None:
 @asynccontextmanager
 async def _container() -> AsyncIterator[str]:
     """The same version with the same settings as our own broker, in a container."""
+    from testcontainers.core.container import DockerContainer
+
     port = free_port()
     container = DockerContainer(f"apache/kafka:{version()}").with_bind_ports(9092, port)
     bootstrap = f"{container.get_docker_client().host()}:{port}"

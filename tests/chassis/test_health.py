@@ -150,11 +150,22 @@ async def test_a_halted_consumer_is_told_of_and_commands_are_taken_all_the_same(
 
 async def test_a_consumer_whose_loop_stands_still_makes_the_process_be_restarted(site: Site) -> None:
     [runner] = [each for _, each in site.platform.runners if each.name == "directory.structure"]
+    await found(site.client())
+    await site.platform.wait_idle()
     assert site.platform.watching.health.live().good
     runner.moved_at -= STILL_SECONDS
     verdict = site.platform.watching.health.live()
     assert not verdict.good
     assert [check.name for check in verdict.checks if not check.ok] == ["consumer directory directory.structure"]
+
+
+async def test_a_consumer_that_ended_by_itself_makes_the_process_be_restarted(site: Site) -> None:
+    await found(site.client())
+    await site.platform.wait_idle()
+    [runner] = [each for _, each in site.platform.runners if each.name == "directory.chain"]
+    await runner.close()
+    verdict = site.platform.watching.health.live()
+    assert [check.name for check in verdict.checks if not check.ok] == ["consumer directory directory.chain"]
 
 
 async def test_a_log_that_nobody_writes_any_more_makes_the_process_be_restarted(site: Site) -> None:

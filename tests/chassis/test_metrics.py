@@ -145,7 +145,7 @@ async def test_without_postgres_the_page_comes_with_a_hole_and_says_so(fresh_dsn
         while (told := await scrape(site.platform))("okr_ready"):
             pass  # what a probe was told is good for half a second
         assert told.labelled("okr_consumer_lag_events") == []
-        assert told("okr_scrape_failures_total", source="directory") >= 1
+        assert told("okr_scrape_failures_total", source="log directory") >= 1
         assert told("okr_append_commands_total", service="directory", outcome="ok") == 1
 
 

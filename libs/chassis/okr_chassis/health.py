@@ -122,13 +122,15 @@ class Health:
     def _consumers_move(self) -> Iterable[Check]:
         for name, running in self._services.items():
             for runner in running.runners:
-                still = runner.still_seconds
-                if still is None:
-                    why = "has halted; a restart mends nothing" if runner.halted else "does not run"
-                    yield Check(f"consumer {name} {runner.name}", True, why, counts=False)
+                still, subject = runner.still_seconds, f"consumer {name} {runner.name}"
+                if still is not None:
+                    yield Check(subject, still < STILL_SECONDS, f"its loop came round {still:.0f} s ago")
+                elif runner.halted:
+                    yield Check(subject, True, "has halted; a restart alone mends nothing", counts=False)
+                elif self._step or self._leaving:
+                    yield Check(subject, True, "does not run now", counts=False)
                 else:
-                    told = f"its loop came round {still:.0f} s ago"
-                    yield Check(f"consumer {name} {runner.name}", still < STILL_SECONDS, told)
+                    yield Check(subject, False, "has ended, and nobody told it to")
 
     def _consumers_work(self) -> Iterable[Check]:
         for name, running in self._services.items():

@@ -78,6 +78,18 @@ CONSUMER_GAPS = Metric(
 CONSUMER_DUPLICATES = Metric(
     "okr_consumer_duplicates_total", "counter", "Events that came again and were dropped.", _CONSUMER
 )
+CONSUMER_FILLED = Metric(
+    "okr_consumer_filled_events_total",
+    "counter",
+    "Events that the topic did not bring, although they are in the log, and that were asked from its owner.",
+    _CONSUMER,
+)
+CONSUMER_FOREIGN = Metric(
+    "okr_consumer_foreign_records_total",
+    "counter",
+    "Records in the topic that no relay of ours has written, which were passed over.",
+    _CONSUMER,
+)
 CONSUMER_ZOMBIES = Metric(
     "okr_consumer_zombies_total",
     "counter",
@@ -302,7 +314,9 @@ class Metrics:
         page.add(CONSUMER_EVENTS, counters.events, *labels)
         page.add(CONSUMER_BATCHES, counters.batches, *labels)
         page.add(CONSUMER_GAPS, counters.gaps, *labels)
-        page.add(CONSUMER_DUPLICATES, counters.duplicates, *labels)
+        page.add(CONSUMER_DUPLICATES, runner.duplicates, *labels)
+        page.add(CONSUMER_FILLED, getattr(runner.source, "filled", 0), *labels)  # only a topic needs filling
+        page.add(CONSUMER_FOREIGN, getattr(runner.source, "foreign", 0), *labels)
         page.add(CONSUMER_ZOMBIES, counters.zombies, *labels)
         page.add(CONSUMER_RETRIES, counters.retries, *labels)
         page.add(CONSUMER_UNKNOWN, counters.skipped_unknown, *labels)

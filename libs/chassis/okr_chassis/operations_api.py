@@ -177,7 +177,7 @@ async def _consumer(service: str, runner: Runner) -> pb.GetStatusResponse.Consum
         halted=runner.halted,
         reason=runner.reason,
         gaps=runner.counters.gaps,
-        duplicates=runner.counters.duplicates,
+        duplicates=runner.duplicates,
         retries=runner.counters.retries,
         zombies=runner.counters.zombies,
     )

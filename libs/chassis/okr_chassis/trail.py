@@ -163,11 +163,15 @@ class _FollowedSource:
         self.commit = source.commit
         self.heads = source.heads
         self.backfill = source.backfill
-        self._fetch = source.fetch
+        self._source = source
         self._consumer = consumer
 
+    def __getattr__(self, name: str) -> Any:
+        """What a source counts, or is asked beyond the port."""
+        return getattr(self._source, name)
+
     async def fetch(self, timeout_seconds: float) -> list[ShardBatch]:
-        batches = await self._fetch(timeout_seconds)
+        batches = await self._source.fetch(timeout_seconds)
         began_ns = time.time_ns()
         for step in _steps(self.service, batches):
             _tell(f"receive {self._consumer}", "CONSUMER", "received", step, began_ns)

@@ -148,6 +148,11 @@ class Runner:
         return 0 if self._applier is None else sum(map(len, self._applier.parked.values()))
 
     @property
+    def duplicates(self) -> int:
+        """Events that came again and were dropped: here, or by a source that looks itself."""
+        return self.counters.duplicates + int(getattr(self.source, "duplicates", 0))
+
+    @property
     def still_seconds(self) -> float | None:
         """How long ago the loop came round; None for a runner that does not run."""
         return self._monotonic() - self.moved_at if self._running else None

@@ -6,10 +6,11 @@ NOT RUN in these tests: the base image, the user it is run as, and the copy from
 import asyncio
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,12 +28,13 @@ PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     """What the build stage leaves, and the final stage takes over."""
     built = Image(tmp_path_factory.mktemp("image"))
     built.build(BUILD, PROJECT)
     built.at("/var/lib/okr").mkdir(parents=True)
-    return built
+    yield built
+    shutil.rmtree(built.root)  # too large to be kept for a look afterwards
 
 
 def ran(image: Image, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 PROTOS = $(shell cd proto && find okr -name '*.proto' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka test chaos bench check proto lock fmt clean
+.PHONY: help run kafka cluster test chaos bench check proto lock fmt clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ run: .venv/.ok  ## start the whole platform on this machine, with a sample organ
 
 kafka: .venv/.ok  ## start a Kafka broker on 127.0.0.1:19092 (Java 17 and Maven; KAFKA_PORT chooses another port)
 	@exec $(BIN)/python -m tools.kafka --port $${KAFKA_PORT:-19092}
+
+cluster: .venv/.ok  ## start Kafka, PostgreSQL and every service as processes of their own; COPIES=2 starts two of each
+	@exec $(BIN)/python -m tools.cluster --copies $${COPIES:-1}
 
 test: .venv/.ok  ## run every test, on a real PostgreSQL and a real Kafka
 	@test -n "$$KAFKA_BOOTSTRAP" || $(BIN)/python -m tools.kafka --fetch || true

@@ -31,9 +31,12 @@ from okr_cli.up import tell
 from tests.support.kafka import Topics
 from tools.cluster.cluster import Cluster, places
 
+pytestmark = pytest.mark.timeout(300)  # twelve processes start on a small machine
+
 PATIENCE_SECONDS = 60.0
 WRITERS = 4
-ACKNOWLEDGED_BETWEEN_KILLS = 10
+ACKNOWLEDGED_BEFORE_A_KILL = 6
+ACKNOWLEDGED_AFTER_A_KILL = 12
 OKR = Path(sys.executable).with_name("okr")
 
 
@@ -163,19 +166,22 @@ async def test_a_services_role_sees_no_schema_but_its_own(site: Site, service: s
         await connection.close()
 
 
-@pytest.mark.timeout(180)
 async def test_any_copy_may_be_killed_and_nothing_is_lost(site: Site) -> None:
-    """kill -9 of one copy of each service in turn, while four writers check in; each comes back a moment later."""
+    """kill -9 of one copy of each service in turn, amid four people's check-ins; each comes back afterwards."""
     acknowledged: set[str] = set()
+    writes = asyncio.Event()
     async with site.client() as client:
         open_ones = [each.key_result_id for each in await site.key_results(client) if each.open]
-        writing = [asyncio.create_task(_write(client, each, acknowledged)) for each in open_ones[:WRITERS]]
+        writing = [asyncio.create_task(_write(client, each, writes, acknowledged)) for each in open_ones[:WRITERS]]
         try:
             for number, service in enumerate(SERVICES):
                 copy = 1 + number % 2
                 (place,) = [each for each in site.cluster.at if (each.service, each.copy) == (service, copy)]
+                writes.set()
+                await _until(acknowledged, len(acknowledged) + ACKNOWLEDGED_BEFORE_A_KILL, writing)
                 assert await site.cluster.children[place.name].kill() == -signal.SIGKILL
-                await _until(acknowledged, len(acknowledged) + ACKNOWLEDGED_BETWEEN_KILLS, writing)
+                await _until(acknowledged, len(acknowledged) + ACKNOWLEDGED_AFTER_A_KILL, writing)
+                writes.clear()  # the machine is small: a process that starts needs it for itself
                 await site.cluster.start_one(place)
         finally:
             for task in writing:
@@ -188,8 +194,9 @@ async def test_any_copy_may_be_killed_and_nothing_is_lost(site: Site) -> None:
     assert json.loads(await site.okr("verify", "--json"))["equal"]
 
 
-async def _write(client: Client, key_result_id: str, acknowledged: set[str]) -> None:
+async def _write(client: Client, key_result_id: str, writes: asyncio.Event, acknowledged: set[str]) -> None:
     while True:
+        await writes.wait()
         request = RecordCheckInRequest(check_in_id=str(uuid4()), key_result_id=key_result_id, value="40")
         await client.tell(client.check_ins.RecordCheckIn, request)
         acknowledged.add(request.check_in_id)

@@ -40,7 +40,7 @@ class Terminal:
     """Every line says whose it is."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def line(self, name: str, text: str) -> None:
         style = COLORS[SERVICES.index(name.rpartition("-")[0])] if "-" in name else "dim"
@@ -50,7 +50,7 @@ class Terminal:
         self._console.print(text, style="bold")
 
 
-async def serve(settings: Settings, copies: int, asked: asyncio.Event, serves: asyncio.Event) -> None:
+async def serve(settings: Settings, options: argparse.Namespace, asked: asyncio.Event, serves: asyncio.Event) -> None:
     terminal = Terminal()
     async with AsyncExitStack() as stack:
         dsn = settings.database_url
@@ -63,7 +63,8 @@ async def serve(settings: Settings, copies: int, asked: asyncio.Event, serves: a
             broker = LocalBroker(directory, KAFKA_PORT, say=lambda step: terminal.line("kafka", step))
             bootstrap = (await stack.enter_async_context(broker)).bootstrap
         terminal.line("kafka", f"answers at {bootstrap}")
-        await tell(settings, dsn, stories(), Output(as_json=False))
+        if options.samples:
+            await tell(settings, dsn, stories(), Output(as_json=False))
         urls = await provision_roles(dsn, keep_passwords(claim(settings.data_dir) / "roles", SERVICES))
         await provision(
             bootstrap.split(","),
@@ -72,11 +73,14 @@ async def serve(settings: Settings, copies: int, asked: asyncio.Event, serves: a
             replication=settings.kafka_replication,
             prefix=settings.kafka_prefix,
         )
-        at = places(copies, FIRST_PORT)
+        at = places(options.copies, options.port or None)
         cluster = await stack.enter_async_context(
             Cluster(settings.data_dir.resolve(), urls, bootstrap, at, settings=_passed_on(), line=terminal.line)
         )
-        await _greet(terminal, cluster, at, bootstrap)
+        if options.samples:
+            board = await asyncio.create_subprocess_exec(_BIN / "okr", "board", env=cluster.environment)
+            await board.wait()
+        _greet(terminal, cluster, at, bootstrap)
         serves.set()
         ended = asyncio.create_task(cluster.any_ended())
         stopping = asyncio.create_task(asked.wait())
@@ -94,9 +98,7 @@ def _passed_on() -> Mapping[str, str]:
     return {name: os.environ[name] for name in wanted if name in os.environ}
 
 
-async def _greet(terminal: Terminal, cluster: Cluster, at: list[Place], bootstrap: str) -> None:
-    okr = await asyncio.create_subprocess_exec(_BIN / "okr", "board", env=cluster.environment)
-    await okr.wait()
+def _greet(terminal: Terminal, cluster: Cluster, at: list[Place], bootstrap: str) -> None:
     terminal.say("")
     for place in at:
         terminal.line(place.name, f"{place.address}, metrics and health at {place.metrics_port}")
@@ -110,12 +112,14 @@ async def _greet(terminal: Terminal, cluster: Cluster, at: list[Place], bootstra
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make cluster", description=__doc__)
     parser.add_argument("--copies", type=int, default=1, help="how many processes of each service (default 1)")
-    copies = parser.parse_args().copies
+    parser.add_argument("--port", type=int, default=FIRST_PORT, help="of the first service; 0 takes free ones")
+    parser.add_argument("--no-samples", dest="samples", action="store_false", help="tell no sample stories")
+    options = parser.parse_args()
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
     async def run() -> None:
         settings = Settings.load()
-        await until_asked(lambda asked, serves: serve(settings, copies, asked, serves))
+        await until_asked(lambda asked, serves: serve(settings, options, asked, serves))
 
     try:
         asyncio.run(run())

@@ -50,7 +50,7 @@ class Child:
     async def ended(self) -> int:
         """Wait for its end; how it ended."""
         assert self._process is not None and self._listening is not None, "it was started"
-        await self._listening
+        await asyncio.wait([self._listening])  # who waits may stop waiting; the listening goes on
         return await self._process.wait()
 
     async def stop(self) -> int:

@@ -16,7 +16,9 @@ from okr_chassis.kafka.subscriber import Records, broker_of, subscribe
 from okr_chassis.kafka.topics import partition_of
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
+from okr_eventstore.projection import ProjectedEvent
 from okr_eventstore.rebuild import rebuild, verify
+from okr_eventstore.refolding import PageReader
 from okr_eventstore.runner import Runner, Subscription
 from okr_eventstore.source import EventSource
 from tests.bus.buses import PARTITIONS, SESSION_MS, KafkaBus
@@ -250,6 +252,38 @@ async def test_records_of_an_epoch_that_a_restore_undid_have_no_part_in_a_rebuil
     async with kafka.reading() as reader:
         assert (await rebuild(plants, database, reader)).equal
         assert (await verify(plants, database, reader)).equal
+
+
+async def test_a_page_from_the_topic_is_the_page_from_the_log(
+    garden: Garden, kafka: KafkaBus, database: Database
+) -> None:
+    """Whatever stands in an event: a rebuild reads neither by the way that consumers do."""
+    kafka.skipped = set(range(1, 13))
+    await garden.append('fern "the 1st" \\ über', watered("1.50", note='a\nb "c" \\ 🌱'), watered(2))
+    await garden.append("moss", *(watered(n) for n in range(1, 11)))
+    await kafka.carry()
+    await database.execute("ALTER TABLE event DISABLE TRIGGER USER")
+    await database.execute("UPDATE event SET type = 'Sung' WHERE position = 4")
+    await database.execute("UPDATE event SET schema_version = 7 WHERE position = 5")
+    kafka.skipped = {7, 8, 10}
+    kafka.forget()
+    await kafka.carry()
+    async with kafka.reading() as reader:
+        assert isinstance(reader, PageReader)
+        for after, up_to in ((0, 12), (0, 4), (3, 9), (7, 8), (11, 12)):
+            page = await reader.page(SHARD, after, up_to)
+            told = await garden.source().page(SHARD, after, up_to)
+            assert [shown(event) for event in page] == [shown(event) for event in told]
+            assert len(page) == up_to - after
+            assert await reader.backfill(SHARD, after, up_to) == await garden.source().backfill(SHARD, after, up_to)
+
+
+def shown(event: ProjectedEvent) -> list[object]:
+    """All that a fold may look at."""
+    return [
+        *(event.shard, event.position, event.organization_id, event.stream_id, event.version, event.type),
+        *(event.schema_version, event.recorded_at, event.occurred_at, event.actor, event.data),
+    ]
 
 
 async def test_a_slow_handler_keeps_its_partitions_far_beyond_the_session(

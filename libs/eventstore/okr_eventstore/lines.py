@@ -48,20 +48,28 @@ class Lines:
 
     def __init__(self, database: Database, codec: Codec) -> None:
         self._database = database
-        self._codec = codec
+        self._decoder = LineDecoder(codec)
 
     async def page(self, shard: int, after: int, up_to: int) -> Sequence[ProjectedEvent]:
         """The events `after` < position ≤ `up_to`, in order."""
         text = await self._database.fetchval(_PAGE, shard, after, up_to)
-        if text is None:
-            return []
+        return self._decoder.decode(text) if text is not None else []
+
+
+class LineDecoder:
+    """Makes events of lines, whoever wrote them."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def decode(self, text: str) -> list[ProjectedEvent]:
+        """The events of at least one line, in the order of their positions."""
         decoder = self._decoder
         try:
             events = decoder.decode_lines(text)
         except ValueError:  # at least one of them is of no kind that we know, or damaged: each speaks for itself
             events = [self._decode(line) for line in text.split("\n")]
-        events.sort(key=attrgetter("position"))
-        return events
+        return sorted(events, key=attrgetter("position"))
 
     @cached_property
     def _decoder(self) -> "Decoder[_Line]":

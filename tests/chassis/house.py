@@ -24,7 +24,7 @@ from okr_contracts.directory import OrganizationFounded, UnitAdded, UnitKind
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
 from okr_eventstore.decider import Decider
 from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 from okr_eventstore.runner import Subscription
 
 Context = aio.ServicerContext[Any, Any]
@@ -80,7 +80,7 @@ class UnitRow(Row, frozen=True):
     name: str = ""
 
 
-def project(rows: Rows, event: RecordedEvent) -> None:
+def project(rows: Rows, event: ProjectedEvent) -> None:
     match event.data:
         case UnitAdded() as fact:
             rows.put(UnitRow(event.organization_id, fact.unit_id, fact.name))

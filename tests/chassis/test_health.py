@@ -18,8 +18,7 @@ from okr_chassis.postgres import EmbeddedPostgres, _processes_in
 from okr_chassis.service import Host, Service
 from okr_chassis.settings import Settings
 from okr_eventstore.applying import HALT_FLOOR
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Rows
 from tests.chassis.conftest import Client, Site, running
 from tests.chassis.house import Module, UnitRow
 from tests.support.side_door import get
@@ -128,7 +127,7 @@ async def test_without_postgres_a_process_lives_and_is_not_ready_until_it_is_bac
 
 
 async def test_a_halted_consumer_is_told_of_and_commands_are_taken_all_the_same(fresh_dsn: str, tmp_path: Path) -> None:
-    def choke(rows: Rows, event: RecordedEvent) -> None:
+    def choke(rows: Rows, event: ProjectedEvent) -> None:
         raise ValueError("what Ana wrote")
 
     module = Module(projection=Projection("structure", "directory", (UnitRow,), choke))

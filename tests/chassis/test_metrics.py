@@ -16,8 +16,8 @@ from okr_chassis.startup import StartupError
 from okr_contracts.directory import UnitAdded
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.errors import CommandIdReusedError, ConflictError, EventRejectedError
-from okr_eventstore.model import CommandContext, NewEvent, RecordedEvent
-from okr_eventstore.projection import Projection, Rows
+from okr_eventstore.model import CommandContext, NewEvent
+from okr_eventstore.projection import ProjectedEvent, Projection, Rows
 from tests.chassis.conftest import Client, Site, refused, running
 from tests.chassis.house import Module, UnitRow, project
 from tests.support.side_door import get, say, scrape
@@ -112,7 +112,7 @@ async def test_more_organisations_make_no_more_series(fresh_dsn: str, tmp_path: 
 
 
 async def test_parked_streams_and_halted_consumers_are_told(fresh_dsn: str, tmp_path: Path) -> None:
-    def choke(rows: Rows, event: RecordedEvent) -> None:
+    def choke(rows: Rows, event: ProjectedEvent) -> None:
         if isinstance(event.data, UnitAdded) and event.data.name == "Bone":
             raise ValueError("cannot swallow this")
         project(rows, event)

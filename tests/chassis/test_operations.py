@@ -13,8 +13,7 @@ from okr.directory.v1 import directory_pb2 as pb
 from okr.eventlog.v1 import eventlog_pb2
 from okr.operations.v1 import operations_pb2
 from okr_contracts.directory import UnitAdded
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Rows
 from tests.chassis.conftest import Client, Site, refused, running
 from tests.chassis.house import Module, UnitRow, project
 
@@ -114,7 +113,7 @@ async def test_services_that_do_not_exist_are_refused_by_name(site: Site) -> Non
 async def test_a_stream_that_cannot_be_digested_is_listed_and_healed(fresh_dsn: str, tmp_path: Path) -> None:
     broken = True
 
-    def choke(rows: Rows, event: RecordedEvent) -> None:
+    def choke(rows: Rows, event: ProjectedEvent) -> None:
         if broken and isinstance(event.data, UnitAdded) and event.data.name == "Bone":
             raise ValueError("cannot swallow this")
         project(rows, event)

@@ -35,8 +35,7 @@ from okr_chassis.settings import Settings, SettingsError
 from okr_chassis.startup import PortInUseError, StartupError, UnsafeSettingError
 from okr_contracts.directory import UnitAdded
 from okr_eventstore.applying import HALT_FLOOR
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Rows
 from tests.chassis.conftest import Client, Site, refused, running
 from tests.chassis.house import Module, UnitRow, project
 
@@ -89,7 +88,7 @@ async def test_idle_means_that_events_caused_by_events_are_done_too(site: Site) 
 
 
 async def test_a_consumer_that_halted_is_named_by_those_who_wait(fresh_dsn: str, tmp_path: Path) -> None:
-    def choke(rows: Rows, event: RecordedEvent) -> None:
+    def choke(rows: Rows, event: ProjectedEvent) -> None:
         raise ValueError("cannot swallow anything")
 
     module = Module(projection=Projection("structure", "directory", (UnitRow,), choke))
@@ -139,7 +138,7 @@ async def test_a_changed_projection_is_rebuilt_before_it_is_served(fresh_dsn: st
         await found(client)
         await add(client, "Sales")
 
-    def shout(rows: Rows, event: RecordedEvent) -> None:
+    def shout(rows: Rows, event: ProjectedEvent) -> None:
         project(rows, event)
         if isinstance(event.data, UnitAdded):
             rows.put(UnitRow(event.organization_id, event.data.unit_id, event.data.name.upper()))
@@ -160,7 +159,7 @@ async def test_a_fold_that_chokes_does_not_keep_the_platform_from_starting(fresh
             await found(client)
             await names(client, await add(client, "Sales"))
 
-    def choke(rows: Rows, event: RecordedEvent) -> None:
+    def choke(rows: Rows, event: ProjectedEvent) -> None:
         raise ValueError("a fold with a fault")
 
     broken = Module(projection=Projection("structure", "directory", (UnitRow,), choke, version=2))

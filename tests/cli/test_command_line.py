@@ -20,8 +20,8 @@ from okr_cli.failures import EXIT_CODES, SetupError
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     "up", "token", "import", "board", "check-in", "correct", "history", "tree", "inbox", "events tail",
-    "rebuild insights", "verify", "doctor", "status", "parked list", "parked retry", "kafka provision", "database restored", "keys",
-    "database provision", "samples",
+    "rebuild insights", "verify", "doctor", "status", "parked list", "parked retry", "kafka provision", "keys",
+    "database provision", "database restored", "samples",
 )  # fmt: skip
 HEADER = "Objective,Department,Owner,Key result,Start,Target,Unit\n"
 

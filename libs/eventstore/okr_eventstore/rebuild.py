@@ -169,7 +169,7 @@ class _Rebuild:
         """Fold and copy all shards, two at a time: while PostgreSQL takes the rows of one, the other is folded."""
         done, total = dict.fromkeys(goals, 0), sum(goal.position for goal in goals.values())
         self._progress(0, total)
-        waiting = iter(sorted(goals.items(), key=lambda each: -each[1].position))  # a long one last would go alone
+        waiting = iter(sorted(goals.items()))  # a reader that has them from elsewhere finds neighbours together
 
         async def lane(connection: Connection) -> None:
             for shard, goal in waiting:

@@ -123,17 +123,17 @@ async def pages(
             raise StoreUnavailableError(f"{shard}: positions {start + 1} to {end} asked, {len(events)} events answered")
         return events
 
-    coming: list[asyncio.Task[Sequence[EventT]]] = []
+    coming: asyncio.Task[Sequence[EventT]] | None = None
     try:
         for start in range(after, up_to, size):
-            # The next is asked for before this one is waited for: folding leaves no moment to ask.
-            unasked = range(start + size * len(coming), min(up_to, start + 2 * size), size)
-            coming += [asyncio.create_task(checked(following)) for following in unasked]
-            yield await coming.pop(0)
+            page = await (coming or checked(start))
+            coming = asyncio.create_task(checked(start + size)) if start + size < up_to else None
+            await asyncio.sleep(0)  # so that it is asked now: the fold will leave no moment for it
+            yield page
     finally:
-        for task in coming:
-            task.cancel()
-        await asyncio.gather(*coming, return_exceptions=True)
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
 
 def _is_parked(event: ProjectedEvent, parked: Mapping[Stream, int]) -> bool:

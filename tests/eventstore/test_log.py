@@ -1,6 +1,7 @@
 """What the log promises about appending and reading, on a real PostgreSQL."""
 
 import asyncio
+import contextlib
 from collections import Counter as Tally
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -214,6 +215,57 @@ async def test_commands_that_arrive_together_share_transactions(log: EventLog, d
 
     transactions = await database.fetchval("SELECT count(DISTINCT xmin::text) FROM event")
     assert transactions < 20
+
+
+async def test_commands_of_one_stream_keep_their_order_while_two_connections_write(log: EventLog) -> None:
+    """Each asks for the version that the one before it leaves behind: whichever went ahead of it would conflict."""
+    asked = [
+        log.append(f"counter-{stream}", version, added(1), context()) for version in range(12) for stream in range(40)
+    ]
+
+    done = await asyncio.gather(*asked)
+
+    assert Tally(each.version for each in done) == Tally(dict.fromkeys(range(1, 13), 40))
+    assert [event.position for event in await log.read_shard(shard_of(MINT))] == list(range(1, 481))
+
+
+async def test_a_batch_that_waits_for_its_shard_does_not_hold_up_the_next_one(
+    log: EventLog, database: Database
+) -> None:
+    assert shard_of(OTHER) != shard_of(MINT)
+    await log.append("counter-0", 0, added(1), context())
+    async with database.transaction() as elsewhere:
+        await elsewhere.execute("SELECT 1 FROM shard WHERE shard = $1 FOR UPDATE", shard_of(OTHER))
+        waits = asyncio.create_task(log.append("counter-1", 0, added(1), context(organization_id=OTHER)))
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
+        while not await elsewhere.fetchval(blocked, f"okr {database.schema}"):
+            await elsewhere.execute("SELECT pg_stat_clear_snapshot()")
+        await asyncio.gather(*(log.append(f"counter-{n}", 0, added(1), context()) for n in range(1, 50)))
+        assert not waits.done()
+
+    assert (await waits).version == 1
+
+
+async def test_other_processes_hear_of_commits_also_after_the_connection_that_tells_them_died(
+    log: EventLog, database: Database
+) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    listening = await database.connect()
+    await listening.add_listener(log.channel, lambda *told: heard.put_nowait(str(told[-1])))
+
+    await log.append("counter-1", 0, added(1), context())
+    assert await asyncio.wait_for(heard.get(), 10) == str(shard_of(MINT))
+    killed = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE application_name = $1 AND query LIKE 'SELECT pg_notify%'"""
+    assert await database.fetchval(killed, f"okr {database.schema}") == 1
+    for version in range(1, 100):  # a wake-up may be lost with the connection, and costs its readers one poll
+        await log.append("counter-1", version, added(1), context())
+        with contextlib.suppress(TimeoutError):
+            assert await asyncio.wait_for(heard.get(), 0.1) == str(shard_of(MINT))
+            break
+    else:
+        pytest.fail("nothing was heard any more")
+    await listening.close()
 
 
 async def test_answers_older_than_thirty_days_are_forgotten_and_the_events_stay(database: Database) -> None:

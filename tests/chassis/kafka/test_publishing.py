@@ -1,6 +1,7 @@
 """A publisher that failed is gone for good, and what it had in hand with it."""
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -56,6 +57,12 @@ async def test_a_publisher_that_gave_up_never_sends_what_it_had(
     async with asyncio.timeout(10):
         await first.close()
     await own_broker.start()
+    mourned: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: mourned.append(context))
+    del first
+    gc.collect()
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert mourned == []
     second = Publisher(servers, topic)
     await second.start(8)
     for number in range(20):  # time enough for the first, were it still there

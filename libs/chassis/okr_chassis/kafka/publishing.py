@@ -92,6 +92,9 @@ class Publisher:
                 if sending is not None:
                     await asyncio.wait([sending])
         # Else it would wait for the batches given up until the broker is back.
+        for waiting in producer._message_accumulator._batches.values():
+            for batch in waiting:
+                batch.drain_ready()  # or their turn, which never comes, would be mourned in the log
         producer._message_accumulator.fail_all(PublishError("given up"))
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_SECONDS):

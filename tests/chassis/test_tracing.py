@@ -80,6 +80,23 @@ async def test_a_command_and_what_it_causes_are_one_trace(
     assert chained.metadata == {"traceparent": f"00-{TRACE}-{caused.context.span_id:016x}-01"}
 
 
+async def test_a_service_that_asks_another_hands_its_trace_on(
+    fresh_dsn: str, tmp_path: Path, spans: InMemorySpanExporter
+) -> None:
+    on = tracing.tracing()
+    assert on is not None
+    async with running(fresh_dsn, tmp_path / "data") as site:
+        client = site.client()
+        await found(client)
+        with on.around("asks", "CLIENT", SAMPLED, {}):
+            assert (on.trace_id(), (on.traceparent() or "")[3:35]) == (TRACE, TRACE)
+            await add(client, "Sales")
+    by_name = {span.name: span for span in spans.get_finished_spans()}
+    answered = by_name["okr.directory.v1.DirectoryService/AddUnit"]
+    assert answered.parent is not None
+    assert answered.parent.span_id == by_name["asks"].context.span_id
+
+
 async def test_a_trace_that_nobody_records_leaves_nothing_behind(
     fresh_dsn: str, tmp_path: Path, spans: InMemorySpanExporter
 ) -> None:

@@ -20,7 +20,7 @@ from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from okr_chassis.kafka.cluster import Admin, partitions_of_topic
 from okr_chassis.kafka.owner import Owner
-from okr_chassis.kafka.records import RecordError, event_of, place_of
+from okr_chassis.kafka.records import RecordError, event_in, opened, place_in
 from okr_chassis.kafka.subscriber import BATCH_RECORDS, SESSION_MS, Records, broker_of, polled_by, subscribe
 from okr_chassis.kafka.topics import PREFIX, topic_of
 from okr_chassis.kafka.tracks import BEGINNING, Track, Waypoint, hint_of, text_of_hint
@@ -249,7 +249,9 @@ class KafkaSource:
             if track is None or not track.counts(number):
                 continue
             try:
-                shard, epoch, position = place_of(record.headers)
+                headers = opened(record.headers)
+                place = place_in(headers)
+                shard, epoch, position = place
                 if position <= track.positions[shard]:
                     self.duplicates += 1
                 elif shard in found and found[shard][0] != epoch:
@@ -257,7 +259,7 @@ class KafkaSource:
                 elif self.group is None and position > track.positions[shard] + 1:
                     track.lacking[shard] = max(position, track.lacking.get(shard, 0))
                 elif shard not in track.lacking:
-                    event = event_of(record, self._codec)
+                    event = event_in(headers, place, record.value, self._codec)
                     found.setdefault(shard, (epoch, []))[1].append(event)
                     track.positions[shard] = position
                 else:

@@ -22,6 +22,7 @@ COMMANDS = (
     "up", "token", "import", "board", "check-in", "correct", "history", "tree", "inbox", "events tail",
     "rebuild insights", "verify", "doctor", "status", "parked list", "parked retry", "kafka provision", "keys",
     "database provision", "database restored", "samples",
+    "lint", "template list", "template preview", "template apply", "template save",
 )  # fmt: skip
 HEADER = "Objective,Department,Owner,Key result,Start,Target,Unit\n"
 

@@ -277,8 +277,8 @@ def test_the_board_document_has_a_stable_shape() -> None:
     assert key_result["accountable"] == {"id": "p2", "name": None}
     assert list(key_result) == [
         "id", "title", "unit", "start", "commit", "target", "value", "confidence", "progress", "expected", "pace",
-        "pace_days", "checked_in_at", "accountable", "open", "starts_on", "due_on", "type", "stretch", "range", "guard_rail",
-            "weight",
+        "pace_days", "checked_in_at", "accountable", "open", "starts_on", "due_on", "type", "stretch", "range",
+        "guard_rail", "weight",
     ]  # fmt: skip
 
 

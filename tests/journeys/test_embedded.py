@@ -64,6 +64,10 @@ async def test_the_board_four_weeks_ago_differs_as_the_samples_say(home: Install
         ["doctor"],
         ["token", "--as", "ana"],
         ["parked", "list"],
+        ["lint"],
+        ["lint", "--rules"],
+        ["template", "list", "construction"],
+        ["template", "preview", "SW2", "--department", "Software", "--set", "1.target=80"],
     ],
     ids=" ".join,
 )
@@ -74,6 +78,20 @@ async def test_a_command_ends_well_for_people_and_for_programs(home: Installatio
     assert (told.code, counted.code) == (0, 0), told.err + counted.err
     assert told.out.strip()
     assert counted.out.lstrip()[:1] in "{["
+
+
+async def test_an_objective_begins_with_a_template_and_a_finding_is_overridden(home: Installation) -> None:
+    done = await home.okr("template", "apply", "SW3", "--department", "Software", "--as", "ben", "--json")
+    assert len(done.json["key_result_ids"]) == 3
+
+    title = "a platform teams choose"
+    (before,) = (await home.okr("lint", title, "--json")).json["objectives"]
+    assert "O6" in {finding["rule"] for finding in before["findings"]}
+    told = await home.okr("lint", title, "--override", "O6", "--reason", "it serves every team", "--as", "ben")
+    assert told.code == 0, told.err
+    (after,) = (await home.okr("lint", title, "--json")).json["objectives"]
+    assert "O6" not in {finding["rule"] for finding in after["findings"]}
+    assert "O6" in {finding["rule"] for finding in after["overridden"]}
 
 
 async def test_a_check_in_and_its_correction_come_back_in_history(home: Installation) -> None:

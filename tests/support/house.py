@@ -17,6 +17,7 @@ from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.common.v1 import common_pb2
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
+from okr.goals.v1.practice_pb2_grpc import PracticeServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from okr_chassis.channels import connect
@@ -38,6 +39,7 @@ class Desk:
         self.channel: aio.Channel = connect(platform.address, lambda: token, deadline_seconds=30.0)
         self.directory: Any = DirectoryServiceStub(self.channel)
         self.goals: Any = GoalsServiceStub(self.channel)
+        self.practice: Any = PracticeServiceStub(self.channel)
         self.checkins: Any = CheckInsServiceStub(self.channel)
         self.alignment: Any = AlignmentServiceStub(self.channel)
         self.notifications: Any = NotificationsServiceStub(self.channel)

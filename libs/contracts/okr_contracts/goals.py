@@ -34,7 +34,10 @@ class CycleClosed(Struct, frozen=True):
 
 
 class ObjectiveDrafted(Struct, frozen=True):
-    """An objective of one unit in one cycle; the cycle's days come along, so that no reader must ask."""
+    """An objective of one unit in one cycle; the cycle's days come along, so that no reader must ask.
+
+    `template` is the one it was made from, if any.
+    """
 
     objective_id: UUID
     cycle_id: UUID
@@ -43,6 +46,7 @@ class ObjectiveDrafted(Struct, frozen=True):
     title: str
     cycle_starts_on: date
     cycle_ends_on: date
+    template: str = ""
 
 
 class PlannedMilestone(Struct, frozen=True):
@@ -153,9 +157,43 @@ class TargetRevised(Struct, frozen=True):
     source: str = ""
 
 
+class LintOverridden(Struct, frozen=True):
+    """Somebody goes on in spite of what a rule of good practice found, and says why."""
+
+    __sealed__: ClassVar[dict[str, str]] = {"reason": "objective_id"}
+
+    objective_id: UUID
+    rule: str
+    subject_id: UUID
+    reason: SealedText | None
+
+
 class ObjectiveClosed(Struct, frozen=True):
     objective_id: UUID
     outcome: ObjectiveOutcome
+
+
+class TemplateKeyResult(Struct, frozen=True):
+    """A key result to begin with: its numbers are samples."""
+
+    title: str
+    type: KeyResultType
+    unit: str = ""
+    start: Decimal | None = None
+    commit: Decimal | None = None
+    target: Decimal | None = None
+    measurement: Measurement = PLAIN
+
+
+class TemplateSaved(Struct, frozen=True):
+    """An organisation made a template of its own; saved again it is replaced."""
+
+    template_id: UUID
+    industry: str
+    function: str
+    objective: str
+    serves: str
+    key_results: tuple[TemplateKeyResult, ...]
 
 
 class PlannedKeyResult(Struct, frozen=True):
@@ -230,7 +268,8 @@ ObjectiveEvent = (
     | KeyResultOpened
     | KeyResultClosed
     | TargetRevised
+    | LintOverridden
     | ObjectiveClosed
 )
 ImportEvent = ImportAccepted | ImportObjectivePlanned | ImportRowRefused | ImportObjectiveApplied | ImportCompleted
-GoalsEvent = CycleEvent | ObjectiveEvent | ImportEvent
+GoalsEvent = CycleEvent | ObjectiveEvent | ImportEvent | TemplateSaved

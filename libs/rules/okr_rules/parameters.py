@@ -37,6 +37,21 @@ class RuleParameters:
     partial_milestone_limit: Decimal = Decimal("0.9")
     """How far a milestone may count before somebody accepted it as done."""
 
+    objectives_per_team: int = 3
+    objectives_at_most: int = 5
+    key_results_at_least: int = 2
+    key_results_to: int = 5
+    key_results_at_most: int = 7
+    title_words_at_least: int = 4
+    title_words_to: int = 20
+    accountable_for_at_most: int = 5
+    sandbagging_above: Decimal = Decimal("0.9")
+    fantasy_below: Decimal = Decimal("0.25")
+    """Mean confidences at drafting that hint at targets too easy or out of reach."""
+    complexity_hint_above: Decimal = Decimal("20")
+    alignment_depth_free: int = 3
+    """Levels of alignment that cost no complexity."""
+
     children_share: Decimal = Decimal("0")
     """How much of an objective's roll-up its children decide (lambda); contribution is not arithmetic."""
 

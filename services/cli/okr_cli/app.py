@@ -13,11 +13,13 @@ from okr_cli.commands import (
     keys,
     operating,
     people,
+    practising,
     reading,
     sampling,
     simulating,
     starting,
     status,
+    templates,
     tokens,
 )
 
@@ -46,6 +48,8 @@ def build() -> typer.Typer:
         importing,
         reading,
         checking_in,
+        practising,
+        templates,
         events,
         people,
         operating,

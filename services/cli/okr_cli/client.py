@@ -17,6 +17,7 @@ from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
+from okr.goals.v1.practice_pb2_grpc import PracticeServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
@@ -66,6 +67,7 @@ class Client:
         self.metadata = (("authorization", f"Bearer {token}"),)
         self.directory = DirectoryServiceStub(self._channel_to("directory"))
         self.goals = GoalsServiceStub(self._channel_to("goals"))
+        self.practice = PracticeServiceStub(self._channel_to("goals"))
         self.check_ins = CheckInsServiceStub(self._channel_to("checkins"))
         self.alignment = AlignmentServiceStub(self._channel_to("alignment"))
         self.notifications = NotificationsServiceStub(self._channel_to("notifications"))

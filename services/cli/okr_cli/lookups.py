@@ -7,7 +7,7 @@ from uuid import UUID
 
 from okr.directory.v1.directory_pb2 import ListPeopleRequest, ListUnitsRequest, Unit
 from okr.goals.v1.goals_pb2 import GetKeyResultRequest
-from okr.insights.v1.insights_pb2 import GetBoardRequest, GetBoardResponse
+from okr.insights.v1.insights_pb2 import BoardObjective, GetBoardRequest, GetBoardResponse
 from okr_cli.client import Client
 from okr_cli.failures import RefusedError
 
@@ -44,6 +44,22 @@ async def key_result(client: Client, said: str) -> str:
     board = await board_of(client, GetBoardRequest())
     known = [(each.key_result_id, each.title) for objective in board.objectives for each in objective.key_results]
     return chosen(known, said, "key result")
+
+
+async def objective(client: Client, said: str) -> tuple[BoardObjective, str]:
+    """The objective on the board that is meant, and its cycle's id."""
+    board = await board_of(client, GetBoardRequest())
+    known = [(each.objective_id, each.title) for each in board.objectives]
+    wanted = chosen(known, said.strip(), "objective")
+    return next(each for each in board.objectives if each.objective_id == wanted), board.cycle_id
+
+
+async def person(client: Client, handle: str) -> str:
+    """The id of the person with a handle."""
+    answer = await client.ask(client.directory.ListPeople, ListPeopleRequest(handle=handle))
+    if not answer.people:
+        raise RefusedError(f"nobody has the handle {handle!r}", reason="PERSON_NOT_FOUND")
+    return answer.people[0].person_id
 
 
 async def milestone(client: Client, key_result_id: str, said: str) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from okr.goals.v1.goals_pb2_grpc import add_GoalsServiceServicer_to_server
+from okr.goals.v1.practice_pb2_grpc import add_PracticeServiceServicer_to_server
 from okr_chassis.news import News
 from okr_chassis.process import run
 from okr_chassis.service import Host, Service
@@ -11,6 +12,7 @@ from okr_goals.api import GoalsService
 from okr_goals.importing.carrier import Carrier
 from okr_goals.importing.observatory import Observatory
 from okr_goals.importing.reception import Reception
+from okr_goals.practice.api import PracticeService
 from okr_goals.subscribers import subscriptions
 
 NAME = "goals"
@@ -24,10 +26,11 @@ def build(host: Host) -> Service:
     reception = Reception(host.execute, observatory, host.peers, host.clock)
     news = News(host.log, host.reader)
     api = GoalsService(host.execute, host.reader, host.pages, news, acquaintances, reception, host.vault)
+    practice = PracticeService(host.execute, host.reader, news, acquaintances, host.vault)
     carrier = Carrier(host.execute, host.reader, host.peers)
     return Service(
         NAME,
-        [(add_GoalsServiceServicer_to_server, api)],
+        [(add_GoalsServiceServicer_to_server, api), (add_PracticeServiceServicer_to_server, practice)],
         subscriptions(carrier),
         aggregate_fields=("objective_id", "cycle_id"),
     )

@@ -29,12 +29,15 @@ from okr_contracts.goals import (
     KeyResultClosed,
     KeyResultDefined,
     KeyResultOpened,
+    LintOverridden,
     Measurement,
     ObjectiveActivated,
     ObjectiveClosed,
     ObjectiveDrafted,
     ObjectiveEvent,
     TargetRevised,
+    TemplateKeyResult,
+    TemplateSaved,
 )
 from okr_eventstore.model import Position
 from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
@@ -50,6 +53,13 @@ class CycleRow(Row, frozen=True):
     starts_on: date | None = None
     ends_on: date | None = None
     state: str = "draft"
+
+
+class OverriddenRow(Struct, frozen=True):
+    """A finding that somebody gave a reason for."""
+
+    rule: str
+    subject_id: UUID
 
 
 class ObjectiveRow(Row, frozen=True):
@@ -69,6 +79,7 @@ class ObjectiveRow(Row, frozen=True):
     outcome: str | None = None
     key_results: int = 0
     """How many were ever defined."""
+    overridden: tuple[OverriddenRow, ...] = ()
 
 
 class ChampionEntry(Struct, frozen=True):
@@ -99,6 +110,21 @@ class KeyResultRow(Row, frozen=True):
     champions: tuple[ChampionEntry, ...] = ()
     open: bool = False
     measurement: Measurement = PLAIN
+
+
+class TemplateRow(Row, frozen=True):
+    """A template of the organisation's own."""
+
+    __table__ = "template"
+    __key__ = ("organization_id", "template_id")
+
+    organization_id: UUID
+    template_id: UUID
+    industry: str = ""
+    function: str = ""
+    objective: str = ""
+    serves: str = ""
+    key_results: tuple[TemplateKeyResult, ...] = ()
 
 
 class RefusedRow(Struct, frozen=True):
@@ -159,6 +185,18 @@ def project(rows: Rows, event: ProjectedEvent) -> None:
             | ImportCompleted() as fact
         ):
             _project_import(rows, organization_id, fact)
+        case TemplateSaved() as fact:
+            rows.put(
+                TemplateRow(
+                    organization_id=organization_id,
+                    template_id=fact.template_id,
+                    industry=fact.industry,
+                    function=fact.function,
+                    objective=fact.objective,
+                    serves=fact.serves,
+                    key_results=fact.key_results,
+                )
+            )
         case fact:
             _project_objective(rows, organization_id, fact)
 
@@ -176,6 +214,9 @@ def _project_objective(rows: Rows, organization_id: UUID, fact: ObjectiveEvent) 
             )
         case ObjectiveActivated():
             objective = replace(objective, state="active")
+        case LintOverridden():
+            overridden = (*objective.overridden, OverriddenRow(fact.rule, fact.subject_id))
+            objective = replace(objective, overridden=overridden)
         case ObjectiveClosed():
             objective = replace(objective, state="closed", outcome=fact.outcome)
         case KeyResultDefined():
@@ -265,7 +306,7 @@ def latest(tokens: Sequence[str]) -> tuple[str, ...]:
 plans = Projection(
     "goals.plans",
     source="goals",
-    rows=(CycleRow, ObjectiveRow, KeyResultRow, ImportRow, ImportObjectiveRow),
+    rows=(CycleRow, ObjectiveRow, KeyResultRow, ImportRow, ImportObjectiveRow, TemplateRow),
     project=project,
 )
 
@@ -279,12 +320,16 @@ class Reads(Protocol):
 
 
 _CYCLE = "SELECT cycle_id, name, starts_on, ends_on, state, _stream_version FROM cycle WHERE organization_id = $1"
-_OBJECTIVE = """SELECT objective_id, cycle_id, unit_id, owner_id, title, state, outcome, _stream_version
+_OBJECTIVE = """SELECT objective_id, cycle_id, unit_id, owner_id, title, state, outcome, overridden, _stream_version
                   FROM objective WHERE organization_id = $1"""
 _KEY_RESULT = """SELECT k.key_result_id, k.objective_id, o.cycle_id, k.title, k.type, k.start, k."commit", k.target,
                         k.unit, k.starts_on, k.due_on, k.champions, k.open, k.measurement
                    FROM key_result k JOIN objective o USING (organization_id, objective_id)
                   WHERE k.organization_id = $1"""
+
+
+_TEMPLATE = """SELECT template_id, industry, function, objective, serves, key_results
+                 FROM template WHERE organization_id = $1"""
 
 
 async def cycle(reads: Reads, organization_id: UUID, cycle_id: UUID) -> asyncpg.Record | None:
@@ -329,6 +374,49 @@ async def objectives(
 async def objectives_of_cycle(reads: Reads, organization_id: UUID, cycle_id: UUID) -> Sequence[asyncpg.Record]:
     """All of them: a plan is compared with the whole cycle."""
     return await reads.fetch(f"{_OBJECTIVE} AND cycle_id = $2", organization_id, cycle_id)
+
+
+async def objectives_of_unit(reads: Reads, organization_id: UUID, cycle_id: UUID, unit_id: UUID) -> int:
+    """How many objectives a unit has in a cycle, closed ones left out."""
+    row = await reads.fetchrow(
+        """SELECT count(*) AS found FROM objective
+            WHERE organization_id = $1 AND cycle_id = $2 AND unit_id = $3 AND state <> 'closed'""",
+        organization_id,
+        cycle_id,
+        unit_id,
+    )
+    return 0 if row is None else int(row["found"])
+
+
+async def has_cycle_before(reads: Reads, organization_id: UUID, cycle_id: UUID) -> bool:
+    """Whether the organisation has had a cycle that began before this one."""
+    row = await reads.fetchrow(
+        """SELECT 1 FROM cycle earlier JOIN cycle this USING (organization_id)
+            WHERE organization_id = $1 AND this.cycle_id = $2 AND earlier.starts_on < this.starts_on LIMIT 1""",
+        organization_id,
+        cycle_id,
+    )
+    return row is not None
+
+
+async def key_results_of_cycle(reads: Reads, organization_id: UUID, cycle_id: UUID) -> Sequence[asyncpg.Record]:
+    """Who champions the open objectives' key results of a cycle, and which metrics they claim."""
+    return await reads.fetch(
+        """SELECT k.objective_id, k.champions, k.measurement ->> 'metric' AS metric
+             FROM key_result k JOIN objective o USING (organization_id, objective_id)
+            WHERE k.organization_id = $1 AND o.cycle_id = $2 AND o.state <> 'closed'""",
+        organization_id,
+        cycle_id,
+    )
+
+
+async def templates(reads: Reads, organization_id: UUID) -> Sequence[asyncpg.Record]:
+    """The organisation's own, in the order of their titles."""
+    return await reads.fetch(f"{_TEMPLATE} ORDER BY objective, template_id", organization_id)
+
+
+async def template(reads: Reads, organization_id: UUID, template_id: UUID) -> asyncpg.Record | None:
+    return await reads.fetchrow(f"{_TEMPLATE} AND template_id = $2", organization_id, template_id)
 
 
 async def active_objectives(reads: Reads, organization_id: UUID, cycle_id: UUID) -> int:

@@ -1,13 +1,14 @@
-"""What goals must know of others, heard from their logs: which units and people there are, and last values."""
+"""What goals must know of others, heard from their logs: units and people, last values, who serves whom."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
 from msgspec.structs import replace
 
+from okr_contracts.alignment import Aligned, AlignmentEvent, Unaligned
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsEvent
 from okr_contracts.directory import DirectoryEvent, PersonRegistered, UnitAdded
 from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
@@ -48,6 +49,20 @@ class LastValueRow(Row, frozen=True):
     checked_in_at: datetime | None = None
 
 
+class KnownParentRow(Row, frozen=True):
+    """Which objective an objective contributes to; None: to none any more."""
+
+    __table__ = "known_parent"
+    __key__ = ("organization_id", "cycle_id", "objective_id")
+    __indexes__ = (("organization_id", "objective_id"), ("organization_id", "parent_objective_id"))
+    __history__ = False
+
+    organization_id: UUID
+    cycle_id: UUID
+    objective_id: UUID
+    parent_objective_id: UUID | None = None
+
+
 def project_directory(rows: Rows, event: ProjectedEvent) -> None:
     match cast(DirectoryEvent, event.data):
         case UnitAdded() as fact:
@@ -73,10 +88,41 @@ def project_check_ins(rows: Rows, event: ProjectedEvent) -> None:
             pass
 
 
+def project_alignments(rows: Rows, event: ProjectedEvent) -> None:
+    match cast(AlignmentEvent, event.data):
+        case Aligned() as fact:
+            rows.put(KnownParentRow(event.organization_id, fact.cycle_id, fact.objective_id, fact.parent_objective_id))
+        case Unaligned() as fact:
+            rows.put(KnownParentRow(event.organization_id, fact.cycle_id, fact.objective_id))
+
+
 directory = Projection(
     "goals.directory", source="directory", rows=(KnownUnitRow, KnownPersonRow), project=project_directory
 )
 check_ins = Projection("goals.check_ins", source="checkins", rows=(LastValueRow,), project=project_check_ins)
+
+
+alignments = Projection("goals.alignment", source="alignment", rows=(KnownParentRow,), project=project_alignments)
+
+
+class Place(NamedTuple):
+    """Where an objective stands among the others: whom it contributes to, and whether anybody contributes to it."""
+
+    parent_objective_id: UUID | None
+    is_served: bool
+
+
+async def place_of(reads: Reads, organization_id: UUID, objective_id: UUID) -> Place:
+    row = await reads.fetchrow(
+        """SELECT (SELECT parent_objective_id FROM known_parent
+                    WHERE organization_id = $1 AND objective_id = $2 AND parent_objective_id IS NOT NULL
+                    LIMIT 1) AS parent,
+                  EXISTS (SELECT FROM known_parent
+                           WHERE organization_id = $1 AND parent_objective_id = $2) AS is_served""",
+        organization_id,
+        objective_id,
+    )
+    return Place(None, False) if row is None else Place(row["parent"], row["is_served"])
 
 
 async def knows_unit(reads: Reads, organization_id: UUID, unit_id: UUID) -> bool:

@@ -1,4 +1,4 @@
-"""What goals hears: its own log, who there is in directory, and where key results stand."""
+"""What goals hears: its own log, who there is in directory, where key results stand, who serves whom."""
 
 from okr_eventstore.runner import Subscription
 from okr_goals import replica
@@ -14,5 +14,6 @@ def subscriptions(carrier: Carrier) -> list[Subscription]:
         Subscription("goals.plans", to="goals", projection=plans),
         Subscription("goals.directory", to="directory", projection=replica.directory),
         Subscription("goals.check_ins", to="checkins", projection=replica.check_ins),
+        Subscription("goals.alignment", to="alignment", projection=replica.alignments),
         Subscription("goals.imports", to="goals", react=carrier.react, seconds_a_turn=IMPORT_TURN_SECONDS),
     ]

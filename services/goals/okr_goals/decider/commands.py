@@ -2,11 +2,23 @@
 
 from decimal import Decimal
 from typing import Annotated, Any, Self, TypeAlias
+from uuid import UUID
 
 from pydantic import BaseModel, Field, InstanceOf, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from okr_chassis.fields import Confidence, Day, Id, Number, OptionalDay, OptionalNumber, Title, invalid, text
+from okr_chassis.fields import (
+    Confidence,
+    Day,
+    Id,
+    Number,
+    OptionalDay,
+    OptionalId,
+    OptionalNumber,
+    Title,
+    invalid,
+    text,
+)
 from okr_contracts.goals import (
     Ambition,
     ChampionRole,
@@ -119,6 +131,34 @@ class DefineKeyResult(BaseModel, frozen=True):
         return value
 
 
+class ApplyTemplate(BaseModel, frozen=True):
+    """An objective with all its key results, as a template and somebody's own numbers make it."""
+
+    draft: DraftObjective
+    template: str
+    key_results: tuple[DefineKeyResult, ...]
+
+    @property
+    def objective_id(self) -> UUID:
+        return self.draft.objective_id
+
+
+class OverrideSaid(BaseModel, frozen=True):
+    """Going on in spite of a finding, in plain words. No rule sees it so."""
+
+    objective_id: Id
+    rule: Annotated[str, text(10)]
+    subject_id: OptionalId = None
+    reason: Reason
+
+
+class OverrideLint(BaseModel, frozen=True):
+    objective_id: Id
+    rule: str
+    subject_id: Id
+    reason: InstanceOf[SealedText] | None
+
+
 class AssignChampion(BaseModel, frozen=True):
     """A new accountable champion takes over from the present one, who stays responsible."""
 
@@ -192,6 +232,8 @@ class ApplyPlan(BaseModel, frozen=True):
 ObjectiveCommand: TypeAlias = (
     DraftObjective
     | DefineKeyResult
+    | ApplyTemplate
+    | OverrideLint
     | AssignChampion
     | ReleaseChampion
     | ActivateObjective

@@ -15,6 +15,7 @@ from okr_contracts.goals import (
     KeyResultClosed,
     KeyResultDefined,
     KeyResultOpened,
+    LintOverridden,
     ObjectiveActivated,
     ObjectiveClosed,
     ObjectiveDrafted,
@@ -29,16 +30,19 @@ from okr_goals.decider.champions import Champion, accountable_of, require_sound
 from okr_goals.decider.commands import (
     ActivateObjective,
     ApplyPlan,
+    ApplyTemplate,
     AssignChampion,
     CloseObjective,
     DefineKeyResult,
     DraftObjective,
     NamedChampion,
     ObjectiveCommand,
+    OverrideLint,
     ReleaseChampion,
     ReviseTarget,
 )
 from okr_goals.decider.cycle import closed, not_active
+from okr_rules import lint
 from okr_rules.commitment import direction_of
 
 MAX_KEY_RESULTS = 50
@@ -62,6 +66,8 @@ class Objective(Struct, frozen=True):
     state: Literal["draft", "active", "closed"] = "draft"
     outcome: ObjectiveOutcome | None = None
     key_results: dict[UUID, KeyResult] = {}
+    overridden: frozenset[tuple[str, UUID]] = frozenset()
+    """(rule, subject) of the findings that somebody gave a reason for."""
 
 
 class Refusal(NamedTuple):
@@ -77,6 +83,8 @@ def decide(state: Objective, command: ObjectiveCommand) -> list[ObjectiveEvent]:
             return _draft(state, command)
         case ApplyPlan():
             return carry_out(state, command)[0]
+        case ApplyTemplate():
+            return _apply(state, command)
         case _ if state.drafted is None:
             raise NotFoundError("objective", command.objective_id)
         case CloseObjective():
@@ -93,6 +101,8 @@ def decide(state: Objective, command: ObjectiveCommand) -> list[ObjectiveEvent]:
             return _release(key_result_of(state, command.key_result_id), _champion(command.champion))
         case ReviseTarget():
             return _revise(key_result_of(state, command.key_result_id), command)
+        case OverrideLint():
+            return _override(state, command)
         case _:
             assert_never(command)
 
@@ -116,6 +126,8 @@ def evolve(state: Objective, event: ObjectiveEvent) -> Objective:
         case TargetRevised():
             known = replace(state.key_results[event.key_result_id], commit=event.commit, target=event.target)
             return _with(state, event.key_result_id, known)
+        case LintOverridden():
+            return replace(state, overridden=state.overridden | {(event.rule, event.subject_id)})
         case ObjectiveActivated():
             return replace(state, state="active")
         case ObjectiveClosed():
@@ -221,7 +233,37 @@ def _commands(state: Objective, plan: ApplyPlan, planned: PlannedKeyResult) -> l
     return commands
 
 
-def _draft(state: Objective, command: DraftObjective) -> list[ObjectiveEvent]:
+def _apply(state: Objective, command: ApplyTemplate) -> list[ObjectiveEvent]:
+    """Everything or nothing: a template half applied would be worse than none."""
+    events: list[ObjectiveEvent] = []
+    for event in _draft(state, command.draft, command.template):
+        events.append(event)
+        state = evolve(state, event)
+    for each in command.key_results:
+        for event in decide(state, each):
+            events.append(event)
+            state = evolve(state, event)
+    return events
+
+
+def _override(state: Objective, command: OverrideLint) -> list[ObjectiveEvent]:
+    known = next((rule for rule in lint.rules() if rule.id == command.rule), None)
+    if known is None:
+        raise NotFoundError("practice", command.rule)
+    if command.subject_id != command.objective_id:
+        key_result_of(state, command.subject_id)
+    if known.binding:
+        raise DomainError("PRACTICE_IS_BINDING", f"{known.id} cannot be overridden: {known.why}")
+    if (command.rule, command.subject_id) in state.overridden:
+        return []
+    return [
+        LintOverridden(
+            objective_id=command.objective_id, rule=known.id, subject_id=command.subject_id, reason=command.reason
+        )
+    ]
+
+
+def _draft(state: Objective, command: DraftObjective, template: str = "") -> list[ObjectiveEvent]:
     cycle = command.cycle
     if state.drafted is None and cycle.state == "none":
         raise NotFoundError("cycle", command.cycle_id)
@@ -233,6 +275,7 @@ def _draft(state: Objective, command: DraftObjective) -> list[ObjectiveEvent]:
         title=command.title,
         cycle_starts_on=cycle.starts_on,
         cycle_ends_on=cycle.ends_on,
+        template=template,
     )
     if state.drafted == drafted:
         return []

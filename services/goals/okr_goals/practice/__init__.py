@@ -1,0 +1,1 @@
+"""Good practice: what it says of objectives, and templates to begin with."""

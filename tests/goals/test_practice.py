@@ -1,0 +1,216 @@
+"""What good practice says, and templates, through gRPC on a real PostgreSQL."""
+
+from typing import Any
+
+import grpc
+import pytest
+
+from okr.goals.v1 import goals_pb2
+from okr.goals.v1 import practice_pb2 as pb
+from okr_goals.practice.library import library, matching
+from tests.goals.office import Office
+from tests.support.house import new_id, refused
+
+INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+
+SIZES = {"software": 3, "marketing": 3, "sales": 3, "people": 3, "small business": 3, "construction": 4,
+         "manufacturing": 3, "healthcare": 3, "public sector": 3}  # fmt: skip
+
+
+def rules_of(findings: Any) -> set[str]:
+    return {finding.practice.rule for finding in findings}
+
+
+async def lint_of(office: Office, objective_id: str, position: str = "") -> pb.LintObjectiveResponse:
+    request = pb.LintObjectiveRequest(objective_id=objective_id, min_positions=[position] if position else [])
+    answer: pb.LintObjectiveResponse = await office.desk.practice.LintObjective(request)
+    return answer
+
+
+def application(office: Office, cycle_id: str, template_id: str = "CN1", **more: Any) -> pb.ApplyTemplateRequest:
+    return pb.ApplyTemplateRequest(
+        request_id=new_id(),
+        objective_id=new_id(),
+        template_id=template_id,
+        cycle_id=cycle_id,
+        unit_id=office.unit_id,
+        owner_id=office.ana,
+        **more,
+    )
+
+
+# --- the library ---------------------------------------------------------------------------------
+
+
+def test_the_library_covers_every_industry() -> None:
+    counted: dict[str, int] = {}
+    for template in library():
+        counted[template.industry.casefold()] = counted.get(template.industry.casefold(), 0) + 1
+    assert counted == SIZES
+
+
+def test_templates_are_found_by_words_of_anything_they_say() -> None:
+    assert [each.template_id for each in matching(library(), "near-miss reports", "", "")] == ["CN1"]
+    assert [each.template_id for each in matching(library(), "", "construction", "punctuality")] == ["CN3"]
+    assert matching(library(), "no such words", "", "") == []
+
+
+async def test_a_template_has_samples_and_says_what_it_serves(office: Office) -> None:
+    answer = await office.desk.practice.ListTemplates(pb.ListTemplatesRequest(search="goes home well"))
+    (template,) = answer.templates
+    assert (template.template_id, template.own) == ("CN1", False)
+    assert template.serves
+    incidents, reports, _ = template.key_results
+    assert (incidents.type, incidents.measurement.high, incidents.measurement.guard_rail) == (
+        goals_pb2.KEY_RESULT_TYPE_MAINTAIN,
+        "1.6",
+        True,
+    )
+    assert (reports.start, reports.commit, reports.target) == ("45", "75", "90")
+
+
+@pytest.mark.parametrize("template_id", [each.template_id for each in library()])
+async def test_every_template_can_be_applied_as_it_is(office: Office, template_id: str) -> None:
+    request = application(office, await office.draft_cycle(), template_id)
+    answer = await office.desk.practice.ApplyTemplate(request)
+    objective = await office.objective(request.objective_id, answer.receipt.position)
+    assert [each.key_result_id for each in objective.key_results] == list(answer.key_result_ids)
+    found = await lint_of(office, request.objective_id)
+    # A first objective without a parent is warned of; no template is wrong in itself.
+    assert [each.message for each in found.findings if each.severity == pb.LINT_SEVERITY_ERROR] == []
+
+
+async def test_ones_own_numbers_replace_the_samples(office: Office) -> None:
+    numbers = [pb.TemplateNumbers(key_result=2, start="20", target="60"), pb.TemplateNumbers(key_result=1, high="1.2")]
+    request = application(
+        office, await office.draft_cycle(), numbers=numbers, accountable_id=office.ben, title="Home well"
+    )
+    answer = await office.desk.practice.ApplyTemplate(request)
+    objective = await office.objective(request.objective_id, answer.receipt.position)
+    incidents, reports, walks = objective.key_results
+    assert objective.title == "Home well"
+    assert incidents.measurement.high == "1.2"
+    assert (reports.start, reports.commit, reports.target) == ("20", "40", "60")
+    assert (walks.start, walks.commit, walks.target) == ("20", "70", "95")
+    assert {each.person_id for key_result in objective.key_results for each in key_result.champions} == {office.ben}
+
+
+async def test_the_same_application_again_changes_nothing(office: Office) -> None:
+    request = application(office, await office.draft_cycle())
+    first = await office.desk.practice.ApplyTemplate(request)
+    assert await office.desk.practice.ApplyTemplate(request) == first
+
+
+async def test_a_preview_shows_what_would_be_and_makes_nothing(office: Office) -> None:
+    cycle_id = await office.draft_cycle()
+    request = pb.PreviewTemplateRequest(
+        template_id="CN2",
+        cycle_id=cycle_id,
+        unit_id=office.unit_id,
+        owner_id=office.ana,
+        numbers=[pb.TemplateNumbers(key_result=1, start="6", target="6")],
+    )
+    answer = await office.desk.practice.PreviewTemplate(request)
+    assert answer.draft.title == "Build it right the first time"
+    assert "K3" in rules_of(answer.findings)
+    listed = await office.goals.ListObjectives(goals_pb2.ListObjectivesRequest(cycle_id=cycle_id))
+    assert list(listed.objectives) == []
+
+
+async def test_an_objective_becomes_a_template_of_ones_own(office: Office) -> None:
+    objective_id = await office.draft(await office.active_cycle(), title="Bread that people come back for")
+    await office.define(objective_id, title="Regulars", start="100", target="150", unit="people")
+    saved = pb.SaveTemplateRequest(
+        request_id=new_id(), template_id=new_id(), objective_id=objective_id, industry="Bakery", function="shop"
+    )
+    position = (await office.desk.practice.SaveTemplate(saved)).receipt.position
+    search = pb.ListTemplatesRequest(search="bread", min_positions=[position])
+    (own,) = (await office.desk.practice.ListTemplates(search)).templates
+    assert (own.template_id, own.own, own.objective) == (saved.template_id, True, "Bread that people come back for")
+    request = application(office, await office.draft_cycle(name="Q2 2026"), saved.template_id)
+    await office.desk.practice.ApplyTemplate(request)
+
+
+async def test_what_a_template_needs_must_exist(office: Office) -> None:
+    cycle_id = await office.draft_cycle()
+    with refused(NOT_FOUND, "TEMPLATE_NOT_FOUND"):
+        await office.desk.practice.ApplyTemplate(application(office, cycle_id, "XX9"))
+    with refused(NOT_FOUND, "CYCLE_NOT_FOUND"):
+        await office.desk.practice.ApplyTemplate(application(office, new_id()))
+    with refused(INVALID) as answer:
+        await office.desk.practice.ApplyTemplate(
+            application(office, cycle_id, numbers=[pb.TemplateNumbers(key_result=4, target="1")])
+        )
+    assert [each.field for each in answer.refusal.violations] == ["numbers.0.key_result"]
+
+
+async def test_a_template_is_applied_whole_or_not_at_all(office: Office) -> None:
+    cycle_id = await office.draft_cycle()
+    request = application(office, cycle_id, numbers=[pb.TemplateNumbers(key_result=3, start="95", target="95")])
+    with refused(PRECONDITION, "START_EQUALS_TARGET"):
+        await office.desk.practice.ApplyTemplate(request)
+    with refused(NOT_FOUND, "OBJECTIVE_NOT_FOUND"):
+        await office.goals.GetObjective(goals_pb2.GetObjectiveRequest(objective_id=request.objective_id))
+
+
+# --- findings ------------------------------------------------------------------------------------
+
+
+async def test_a_stored_objective_is_looked_at_with_its_surroundings(office: Office) -> None:
+    cycle_id = await office.active_cycle()
+    objective_id = await office.draft(cycle_id, title="Launch 3 things")
+    await office.define(objective_id)
+    found = await lint_of(office, objective_id)
+    assert {"O2", "O3", "O4", "O6", "K1"} <= rules_of(found.findings)
+    assert list(found.overridden) == []
+
+
+async def test_too_many_objectives_of_a_unit_are_an_error(office: Office) -> None:
+    cycle_id = await office.active_cycle()
+    ids = [await office.draft(cycle_id, title=f"Grow in a way of our own {word}") for word in "abcdef"]
+    found = await lint_of(office, ids[0])
+    severities = {each.practice.rule: each.severity for each in found.findings}
+    assert severities["O5"] == pb.LINT_SEVERITY_ERROR
+
+
+async def test_a_finding_can_be_overridden_with_a_reason_and_a_binding_one_cannot(office: Office) -> None:
+    objective_id = await office.draft(await office.active_cycle(), title="Grow")
+    override = pb.OverrideLintRequest(
+        request_id=new_id(), objective_id=objective_id, rule="O4", reason="everybody here says it in one word"
+    )
+    position = (await office.desk.practice.OverrideLint(override)).receipt.position
+    found = await lint_of(office, objective_id, position)
+    assert "O4" not in rules_of(found.findings)
+    assert rules_of(found.overridden) == {"O4"}
+    binding = pb.OverrideLintRequest(request_id=new_id(), objective_id=objective_id, rule="K4", reason="because")
+    with refused(PRECONDITION, "PRACTICE_IS_BINDING"):
+        await office.desk.practice.OverrideLint(binding)
+    with refused(INVALID):
+        await office.desk.practice.OverrideLint(
+            pb.OverrideLintRequest(request_id=new_id(), objective_id=objective_id, rule="O4")
+        )
+    with refused(NOT_FOUND, "PRACTICE_NOT_FOUND"):
+        await office.desk.practice.OverrideLint(
+            pb.OverrideLintRequest(request_id=new_id(), objective_id=objective_id, rule="Z1", reason="because")
+        )
+
+
+async def test_a_draft_that_exists_nowhere_gets_all_its_findings_at_once(office: Office) -> None:
+    draft = pb.ObjectiveDraft(
+        title="Quality",
+        cycle_id=await office.active_cycle(),
+        unit_id=office.unit_id,
+        key_results=[pb.KeyResultDraft(title="Hold meetings", start="0", target="10", unit="meetings")],
+    )
+    answer = await office.desk.practice.LintDraft(pb.LintDraftRequest(draft=draft))
+    assert {"O1", "O4", "O6", "K1", "K5", "K8"} <= rules_of(answer.findings)
+    assert {each.subject_id for each in answer.findings} == {"draft", "1"}
+    severities = [each.severity for each in answer.findings]
+    assert severities == sorted(severities)
+
+
+async def test_every_rule_can_be_read_with_its_reason(office: Office) -> None:
+    answer = await office.desk.practice.ListPractices(pb.ListPracticesRequest())
+    assert len(answer.practices) == 20
+    assert all(each.why and each.weak_example and each.strong_example for each in answer.practices)

@@ -102,14 +102,6 @@ def place_of(headers: Headers) -> Place:
     return place_in(opened(headers))
 
 
-def id_of(headers: Headers) -> UUID:
-    """The id of a record's event. Raises RecordError for a record that is not ours."""
-    try:
-        return UUID(dict(headers)["ce_id"].decode())
-    except (LookupError, ValueError) as error:
-        raise RecordError(f"no record of a relay: {_why(error)}; who else writes to this topic?") from error
-
-
 def opened(headers: Headers) -> Mapping[str, bytes]:
     """A record's headers by name, for those who look at its place first and at the rest only when it is new."""
     try:

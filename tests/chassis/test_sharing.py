@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from okr.directory.v1 import directory_pb2 as pb
+from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.operations.v1 import operations_pb2
 from okr_chassis import sharing
 from okr_chassis.channels import connect
@@ -153,3 +154,30 @@ async def lags(*platforms: Platform) -> list[int]:
             status = await client.operations.GetStatus(operations_pb2.GetStatusRequest())
             found += [each.lag_events for each in status.consumers]
     return found
+
+
+async def test_calls_go_round_among_copies_and_none_fails_when_one_of_them_leaves(
+    fresh_dsn: str, tmp_path: Path
+) -> None:
+    async with two_copies(fresh_dsn, tmp_path) as (first, second):
+        assert first.issuer is not None, "tests run in development"
+        token = first.issuer.issue(uuid4(), uuid4())
+        both = f"{first.address},{second.address}"
+        async with connect(both, lambda: token, among_copies=True) as channel:
+            directory = DirectoryServiceStub(channel)
+
+            def answered(platform: Platform) -> int:
+                counts = platform.watching.calls.methods.get("okr.directory.v1.DirectoryService/ListUnits")
+                return counts.ok if counts is not None else 0
+
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not (answered(first) and answered(second)):
+                    await directory.ListUnits(pb.ListUnitsRequest())
+            leaving = asyncio.create_task(first.stop())
+            while not leaving.done():
+                await directory.ListUnits(pb.ListUnitsRequest())
+            await leaving
+            at_the_end = answered(first)
+            for _ in range(10):
+                await directory.ListUnits(pb.ListUnitsRequest())
+            assert answered(first) == at_the_end

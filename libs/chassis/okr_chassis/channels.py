@@ -40,7 +40,6 @@ _AMONG_COPIES = {
 """Where several copies of a service may be: calls go round among those that say they are ready."""
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
     ("grpc.max_receive_message_length", LARGEST_ANSWER_BYTES),
     # A connection whose other end has gone without a word reports no error; while calls wait, somebody must ask.
@@ -68,7 +67,7 @@ def connect(
     """
     return aio.insecure_channel(
         target_of(address),
-        options=(*OPTIONS, ("grpc.service_config", json.dumps(_AMONG_COPIES))) if among_copies else OPTIONS,
+        options=(*OPTIONS, ("grpc.service_config", json.dumps(_AMONG_COPIES if among_copies else _SERVICE_CONFIG))),
         interceptors=[_UnaryCalls(token, deadline_seconds), _StreamCalls(token), _Exchanges(token)],
     )
 

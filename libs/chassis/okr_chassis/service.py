@@ -4,8 +4,10 @@ A service's `__main__.py` holds `NAME`, `MIGRATIONS` and `build(host) -> Service
 where its parts are put together.
 """
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +26,9 @@ from okr_chassis.settings import Settings
 from okr_contracts.errors import InvalidInputError, Violation
 from okr_contracts.registry import EVENTS
 from okr_eventstore.database import Database
+from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.log import EventLog
-from okr_eventstore.model import Position, shard_of
+from okr_eventstore.model import Head, Position, shard_of
 from okr_eventstore.refolding import LogReader
 from okr_eventstore.runner import Runner, Subscription
 
@@ -115,8 +118,13 @@ class Reader:
         if not runners or position.position == 0:
             return None
         if self._epochs.get(known) != position.epoch:
-            heads = await runners[0].source.heads()
+            heads: Mapping[int, Head] = {}
+            with contextlib.suppress(StoreUnavailableError, TimeoutError):  # reads go on while the log's owner is away
+                async with asyncio.timeout(CAUGHT_UP_SECONDS):
+                    heads = await runners[0].source.heads()
             self._epochs.update({(position.service, shard): head.epoch for shard, head in heads.items()})
+            if position.shard not in heads:
+                self._epochs[known] = position.epoch  # nobody here can tell
         if self._epochs.get(known, position.epoch) != position.epoch:
             return "is of another epoch: the log was restored since; read without it"
         return None

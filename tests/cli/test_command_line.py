@@ -311,6 +311,14 @@ def test_a_key_that_is_none_is_left_alone_and_told(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "internal.pem").read_text() == "not a key"
 
 
+def test_a_command_does_not_wait_for_what_only_the_platform_needs() -> None:
+    """Each of these takes longer to import than an answer takes to come."""
+    heavy = ("aiokafka", "faststream", "okr_chassis.platform", "okr_goals", "openpyxl", "prometheus_client")
+    program = f"import sys, okr_cli.app; print([name for name in {heavy!r} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
 # Documentation
 
 

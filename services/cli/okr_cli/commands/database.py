@@ -6,8 +6,6 @@ from typing import Annotated
 import typer
 
 from okr_chassis.data_directory import claim
-from okr_chassis.restored import begin_new_epoch
-from okr_chassis.roles import keep_passwords, provision_roles, told_by_file, write_passfile
 from okr_cli import words
 from okr_cli.client import SERVICES
 from okr_cli.command import command
@@ -36,6 +34,9 @@ async def provision(
     DATABASE_URL names somebody who may make roles. Passwords are made once and kept in OKR_DATA_DIR/roles. What the
     schemas hold already is handed over to the services; giving the command again changes nothing.
     """
+    # PostgreSQL's driver is imported here alone; the other commands start faster without it.
+    from okr_chassis.roles import keep_passwords, provision_roles, told_by_file, write_passfile
+
     dsn = session.settings.database_url
     if dsn is None:
         raise SetupError("DATABASE_URL must name a PostgreSQL and somebody in it who may make roles")
@@ -62,6 +63,8 @@ async def restored(
     Positions given out by the database that was lost are refused from then on, and each service builds its read models
     anew when it starts. DATABASE_URL names the owner of the schemas.
     """
+    from okr_chassis.restored import begin_new_epoch
+
     dsn = session.settings.database_url
     if dsn is None:
         raise SetupError("DATABASE_URL must name the PostgreSQL that was restored")

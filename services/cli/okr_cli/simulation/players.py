@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -28,11 +28,13 @@ from okr_chassis.bulk import BATCH_COMMANDS, CommandStream, answer_of, command_o
 from okr_chassis.clock import ManualClock
 from okr_chassis.errors import CommandRefusedError, Refusal, refusal_of
 from okr_chassis.issuer import DevelopmentIssuer
-from okr_chassis.platform import Platform
 from okr_cli.client import Client, failure
 from okr_cli.failures import RefusedError, TryAgainError
 from okr_cli.output import Meter
 from okr_cli.simulation.generator import Deed, Step, Story, first_cycle_of, tell
+
+if TYPE_CHECKING:  # importing the platform takes longer than most commands
+    from okr_chassis.platform import Platform
 
 LOGS = ("directory", "goals", "checkins", "alignment")
 """Where the events of what people ask for are; those of notifications follow from them."""
@@ -229,7 +231,7 @@ class DirectPlayer:
     Commands go straight to the handlers, without a call around them, all organisations side by side.
     """
 
-    def __init__(self, platform: Platform, clock: ManualClock) -> None:
+    def __init__(self, platform: "Platform", clock: ManualClock) -> None:
         self._platform = platform
         self._clock = clock
 

@@ -92,10 +92,14 @@ class Publisher:
                 if sending is not None:
                     await asyncio.wait([sending])
         # Else it would wait for the batches given up until the broker is back.
-        for waiting in producer._message_accumulator._batches.values():
-            for batch in waiting:
-                batch.drain_ready()  # or their turn, which never comes, would be mourned in the log
-        producer._message_accumulator.fail_all(PublishError("given up"))
+        left = producer._message_accumulator
+        left._pending_batches.update(batch for waiting in left._batches.values() for batch in waiting)
+        given_up = list(left._pending_batches)
+        for batch in given_up:
+            batch.drain_ready()
+        left.fail_all(PublishError("given up"))
+        for batch in given_up:
+            batch.future.exception()  # nobody waits for it any more, and the log need not say so
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await producer.stop()

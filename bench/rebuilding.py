@@ -30,30 +30,32 @@ WITH_HISTORY = (insights.check_ins, checkins.check_ins)
 BOARDS_VERSION = 1_000
 """No version that a round has built."""
 SQL = "SQL GROUP BY on jsonb"
+SQL_OF_SOME = "SQL GROUP BY on jsonb, a fifth of it"
 PEER = "eventsourcing ProjectionRunner"
 
-_AS_JSONB = """CREATE TABLE event_jsonb AS
+_AS_JSONB = """CREATE TABLE {name} AS
     SELECT shard, position, organization_id, stream_id, version, recorded_at, occurred_at, type, data::jsonb AS data
-      FROM event"""
+      FROM event WHERE shard = ANY (ARRAY[{shards}])"""
 _GROUP_BY = """CREATE TABLE standing AS
     SELECT organization_id, data->>'key_result_id' AS key_result_id, count(*) AS check_ins,
            max(ARRAY[data->>'occurred_at', data->>'check_in_id', data->>'value']) AS last
-      FROM event_jsonb WHERE type = 'CheckInRecorded' GROUP BY 1, 2"""
+      FROM {name} WHERE type = 'CheckInRecorded' GROUP BY 1, 2"""
 """The rows of the leanest projection, as cheaply as SQL makes them: the greatest of moment, id and value."""
 
 
 async def measure(meter: Meter, dsn: str) -> Rounds:
+    """All events for the leanest, a fifth of them for those with history: five rounds then take minutes, not a quarter
+    of an hour. Rates are compared, each with SQL over the same events."""
     settled = towns(meter.scale)
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(schema(dsn, "checkins"))
         await write_check_ins(log, codec_of("checkins"), settled)
         await log.execute("VACUUM ANALYZE event")
         cases = [
-            Case(SQL, await _group_by(log, settled.all)),
-            *[
-                Case(each.name, await _rebuilding(stack, dsn, each, log, settled.all))
-                for each in (LEANEST, *WITH_HISTORY)
-            ],
+            Case(SQL, await _group_by(log, "event_jsonb", settled.all)),
+            Case(LEANEST.name, await _rebuilding(stack, dsn, LEANEST, log, settled.all)),
+            Case(SQL_OF_SOME, await _group_by(log, "event_jsonb_some", settled.some)),
+            *[Case(each.name, await _rebuilding(stack, dsn, each, log, settled.some)) for each in WITH_HISTORY],
         ]
         await log.execute("CREATE SCHEMA peer")
         peer = stack.enter_context(application(dsn, "peer"))
@@ -65,7 +67,7 @@ async def measure(meter: Meter, dsn: str) -> Rounds:
     found.compare(f"rebuild, {LEANEST.name} / SQL", LEANEST.name, SQL, ">= 0.8", unit=unit)
     for projection in WITH_HISTORY:
         name = f"rebuild, {projection.name} with history / SQL"
-        found.compare(name, projection.name, SQL, ">= 0.25", unit=unit)
+        found.compare(name, projection.name, SQL_OF_SOME, ">= 0.25", unit=unit, other_name=SQL)
     for projection in (LEANEST, *WITH_HISTORY):
         found.compare(f"rebuild, {projection.name} / eventsourcing", projection.name, PEER, ">= 200", unit=unit)
     return found
@@ -93,14 +95,15 @@ async def _rebuild(projection: Projection, database: Database, log: Database, of
     return await rebuild(projection, database, source)
 
 
-async def _group_by(log: Database, of: Sequence[Town]) -> Callable[[], Awaitable[Work]]:
-    await log.execute(_AS_JSONB)
-    await log.execute("VACUUM ANALYZE event_jsonb")
+async def _group_by(log: Database, name: str, of: Sequence[Town]) -> Callable[[], Awaitable[Work]]:
+    shards = ", ".join(str(town.shard) for town in of)
+    await log.execute(_AS_JSONB.format(name=name, shards=shards))
+    await log.execute(f"VACUUM ANALYZE {name}")
     events = sum(town.events for town in of)
 
     async def run() -> Work:
         await log.execute("DROP TABLE IF EXISTS standing")
-        await log.execute(_GROUP_BY)
+        await log.execute(_GROUP_BY.format(name=name))
         return Work(events)
 
     return run

@@ -15,7 +15,7 @@ from okr_eventstore.applying import SupersededError
 from okr_eventstore.database import Database
 from okr_eventstore.model import RecordedEvent, ShardBatch, shard_of
 from okr_eventstore.postgres_source import FETCH_EVENTS, PostgresSource
-from okr_eventstore.projection import Projection, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Rows
 from okr_eventstore.rebuild import verify
 from okr_eventstore.runner import Runner, Subscription
 from okr_eventstore.tables import ensure
@@ -99,20 +99,6 @@ async def test_a_consumer_that_is_slow_holds_one_fetch_of_events_however_long_it
 # --- sharing -----------------------------------------------------------------------------------------
 
 
-class Shared(PostgresSource):
-    """The source of one of several runners; who has which shards is told from outside and may change at any time."""
-
-    mine: frozenset[int] = frozenset()
-
-    async def assignments(self) -> frozenset[int]:
-        return self.mine
-
-    async def assign(self, shards: frozenset[int]) -> None:
-        gained, self.mine = shards - self.mine, shards
-        for shard in gained:
-            await self.seek(shard, 0)  # wakes the runner, which then asks for its assignments
-
-
 async def test_runners_share_shards_and_hand_them_over_and_each_event_has_its_effect_once(
     garden: Garden, database: Database
 ) -> None:
@@ -120,7 +106,7 @@ async def test_runners_share_shards_and_hand_them_over_and_each_event_has_its_ef
     run = Run("hand over", 0)
     with run.told():
         choices = run.choices("assignments")
-        sources = [Shared("garden", database, garden.codec, log=garden.log) for _ in range(2)]
+        sources = [PostgresSource("garden", database, garden.codec, log=garden.log, shards=()) for _ in range(2)]
         first, second = (garden.runner(source=source) for source in sources)
         total = 600
 
@@ -133,7 +119,7 @@ async def test_runners_share_shards_and_hand_them_over_and_each_event_has_its_ef
                 halves = {shard: choices.randrange(3) for shard in SHARDS}
                 for index, source in enumerate(sources):
                     # 2: both at once, as when one has not heard yet that it lost the shard
-                    await source.assign(frozenset(shard for shard in SHARDS if halves[shard] in (index, 2)))
+                    source.assign(frozenset(shard for shard in SHARDS if halves[shard] in (index, 2)))
                 before = first.counters.events + second.counters.events
                 while not until.done() and first.counters.events + second.counters.events < before + 20:
                     await database.fetchval("SELECT 1")  # a pause as long as the machine is slow
@@ -142,8 +128,8 @@ async def test_runners_share_shards_and_hand_them_over_and_each_event_has_its_ef
             writing = asyncio.create_task(write())
             await asyncio.gather(writing, hand_over(writing))
             middle = len(SHARDS) // 2
-            await sources[0].assign(frozenset(SHARDS[:middle]))
-            await sources[1].assign(frozenset(SHARDS[middle:]))
+            sources[0].assign(frozenset(SHARDS[:middle]))
+            sources[1].assign(frozenset(SHARDS[middle:]))
             heads = await garden.log.heads()
             for shard, head in heads.items():
                 assert await (first if shard in SHARDS[:middle] else second).caught_up(shard, head.position, 30)
@@ -191,7 +177,7 @@ async def test_a_zombie_that_wakes_up_with_an_old_checkpoint_writes_nothing(gard
 async def test_a_parked_stream_is_listed_and_healed_from_the_command_line(fresh_dsn: str, tmp_path: Path) -> None:
     broken = True
 
-    def choke(rows: Rows, event: RecordedEvent) -> None:
+    def choke(rows: Rows, event: ProjectedEvent) -> None:
         if broken and isinstance(event.data, UnitAdded) and event.data.name == "Bone":
             raise ValueError("cannot swallow this")
         project(rows, event)

@@ -10,8 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from okr_eventstore.database import Database
-from okr_eventstore.model import RecordedEvent
-from okr_eventstore.projection import Projection, Row, Rows
+from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 from okr_eventstore.rebuild import rebuild, rollback, verify
 from okr_eventstore.tables import ensure
 from tests.eventstore.garden import EVERYTHING, GARDEN, SHARD, Garden, Watered, catch_up, plants, running, watered
@@ -105,7 +104,7 @@ async def test_a_new_version_of_another_shape_takes_over_beside_writers_and_back
         waterings: int = 0
         longest_note: str = ""
 
-    def tall(rows: Rows, event: RecordedEvent) -> None:
+    def tall(rows: Rows, event: ProjectedEvent) -> None:
         row = rows.get(TallPlantRow, event.organization_id, event.stream_id)
         if isinstance(event.data, Watered):
             rows.put(

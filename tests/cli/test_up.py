@@ -46,7 +46,7 @@ async def test_a_start_with_events_in_the_log_waits_for_nobody_to_digest_them(
     )
     said = io.StringIO()
 
-    await up._tell(Settings(data_dir=tmp_path), directory.dsn, stories(), Output(stdout=said))
+    await up.tell(Settings(data_dir=tmp_path), directory.dsn, stories(), Output(stdout=said))
 
     assert said.getvalue() == ""
     assert "goals" not in await schemas(directory), "no platform was started to look for the samples"

@@ -120,3 +120,40 @@ def test_every_violation_of_a_refusal_is_listed() -> None:
 )
 def test_each_status_has_its_exit_code(code: grpc.StatusCode, exit_code: int) -> None:
     assert failure(Refusal(code, code.name, "said")).exit_code == exit_code
+
+
+APART = {
+    "directory": "127.0.0.1:1",
+    "goals": "127.0.0.1:2,127.0.0.1:3",
+    "checkins": "127.0.0.1:4",
+    "alignment": "127.0.0.1:4",
+    "notifications": "127.0.0.1:5",
+    "insights": "127.0.0.1:6",
+}
+
+
+async def test_operators_ask_every_address_once_and_hear_every_copy() -> None:
+    async with Client("127.0.0.1:9", "", APART) as client:
+        asked = [(each.address, each.services) for each in client.processes()]
+        assert asked == [
+            ("127.0.0.1:1", ("directory",)),
+            ("127.0.0.1:2,127.0.0.1:3", ("goals",)),
+            ("127.0.0.1:4", ("checkins", "alignment")),
+            ("127.0.0.1:5", ("notifications",)),
+            ("127.0.0.1:6", ("insights",)),
+        ]
+        assert [each.address for each in client.processes("goals")] == ["127.0.0.1:2,127.0.0.1:3"]
+        assert [each.address for each in client.copies()] == [f"127.0.0.1:{port}" for port in range(1, 7)]
+    async with Client("127.0.0.1:9", "") as together:
+        assert [each.address for each in together.processes()] == ["127.0.0.1:9"]
+        assert [each.address for each in together.processes("goals")] == ["127.0.0.1:9"]
+
+
+async def test_a_service_that_does_not_answer_is_named(
+    moody: tuple[Moody, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+    (there,) = moody[1].processes()
+    async with Client(there.address, "", {"goals": "127.0.0.1:1"}) as client:
+        with pytest.raises(SetupError, match=r"nobody answers for goals at 127\.0\.0\.1:1;.*OKR_PEERS"):
+            await client.connect()

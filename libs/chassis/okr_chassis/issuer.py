@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -15,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from okr_chassis.auth import OPERATOR_SCOPE, SERVICE_PREFIX, Caller, PublicKey, TrustedIssuer
+from okr_chassis.auth import OPERATOR_SCOPE, SERVICE_PREFIX, Caller, PublicKey, TrustedIssuer, public_keys
 from okr_chassis.data_directory import claim, keep_secret
+from okr_chassis.settings import Settings
 from okr_chassis.startup import UnsafeSettingError
 
 DEVELOPMENT_ISSUER = "okr-development"
@@ -102,6 +104,25 @@ class InternalIssuer:
     def trusted(self) -> TrustedIssuer:
         keys: dict[str | None, PublicKey] = {None: PublicKey("EdDSA", self._key.public_key())}
         return TrustedIssuer(INTERNAL_ISSUER, self._audience, keys, internal=True)
+
+
+def development_issuer(settings: Settings) -> DevelopmentIssuer | None:
+    """Lets people in while developing; None in production."""
+    if settings.production:
+        return None
+    return DevelopmentIssuer(settings.data_dir, audience=settings.audience, env=settings.env)
+
+
+def people_issuers(settings: Settings, development: DevelopmentIssuer | None) -> Iterator[TrustedIssuer]:
+    """Whose tokens people may bring. Raises UnsafeSettingError where nobody's would count."""
+    if settings.issuer is not None:
+        if settings.issuer_keys is None:
+            raise UnsafeSettingError(f"OKR_ISSUER is {settings.issuer}; set OKR_ISSUER_KEYS to its public keys")
+        yield TrustedIssuer(settings.issuer, settings.audience, public_keys(settings.issuer_keys))
+    elif settings.production:
+        raise UnsafeSettingError("OKR_ENV=production needs OKR_ISSUER and OKR_ISSUER_KEYS: whose tokens count?")
+    if development is not None:
+        yield development.trusted()
 
 
 def keep_internal_key(path: Path) -> None:

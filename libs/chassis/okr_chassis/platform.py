@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import chain
@@ -16,7 +16,7 @@ from okr.commands.v1.commands_pb2_grpc import add_CommandsServiceServicer_to_ser
 from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_server
 from okr.operations.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
 from okr_chassis import trail
-from okr_chassis.auth import TokenVerifier, TrustedIssuer, public_keys
+from okr_chassis.auth import TokenVerifier
 from okr_chassis.bus import Bus, PostgresBus
 from okr_chassis.clock import Clock, system_clock
 from okr_chassis.codecs import codec_of
@@ -24,7 +24,7 @@ from okr_chassis.commands import Execute
 from okr_chassis.commands_api import CommandsService
 from okr_chassis.data_directory import claim, keep_secret
 from okr_chassis.idle import wait_idle
-from okr_chassis.issuer import DevelopmentIssuer, InternalIssuer
+from okr_chassis.issuer import DevelopmentIssuer, InternalIssuer, development_issuer, people_issuers
 from okr_chassis.log_api import EventLogService
 from okr_chassis.operations_api import OperationsService
 from okr_chassis.pages import Pages
@@ -37,7 +37,7 @@ from okr_chassis.server import RpcServer, check_free
 from okr_chassis.service import Host, Reader, Running, ServiceModule
 from okr_chassis.settings import Settings
 from okr_chassis.sharing import Shares
-from okr_chassis.startup import StartupError, UnsafeSettingError
+from okr_chassis.startup import StartupError
 from okr_chassis.tasks import Tasks
 from okr_chassis.watching import Watching
 from okr_contracts.registry import EVENTS
@@ -139,8 +139,9 @@ class Platform:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         internal = InternalIssuer(self.settings.internal_key_file, audience=self.settings.audience)
+        self.issuer = development_issuer(self.settings)
         server = RpcServer(
-            TokenVerifier([*self._people_issuers(), internal.trusted()]),
+            TokenVerifier([*people_issuers(self.settings, self.issuer), internal.trusted()]),
             reflects=self.settings.reflects,
             calls=self.watching.calls,
         )
@@ -179,7 +180,7 @@ class Platform:
             await self._share(stack)
         stack.push_async_callback(self._stop_tasks)
         for running in self.services.values():
-            await prepare(running, self._say, patient=self._among_others)
+            await prepare(running, self._say, patient=self._among_others or bool(self.settings.kafka))
             await self._appoint(running)
         await server.open()
         stack.callback(self.leaving.set)
@@ -197,19 +198,6 @@ class Platform:
         await self._tasks.cancel()
 
     # --- parts -----------------------------------------------------------------------------------
-
-    def _people_issuers(self) -> Iterable[TrustedIssuer]:
-        """Whose tokens people may bring."""
-        settings = self.settings
-        if settings.issuer is not None:
-            if settings.issuer_keys is None:
-                raise UnsafeSettingError(f"OKR_ISSUER is {settings.issuer}; set OKR_ISSUER_KEYS to its public keys")
-            yield TrustedIssuer(settings.issuer, settings.audience, public_keys(settings.issuer_keys))
-        elif settings.production:
-            raise UnsafeSettingError("OKR_ENV=production needs OKR_ISSUER and OKR_ISSUER_KEYS: whose tokens count?")
-        if not settings.production:
-            self.issuer = DevelopmentIssuer(settings.data_dir, audience=settings.audience, env=settings.env)
-            yield self.issuer.trusted()
 
     def _chosen_bus(self) -> Bus:
         tails = PostgresBus(self._schemas, self.logs, self._shares)

@@ -27,6 +27,9 @@ SPOOLS = 2
 """Partitions kept on disk at once; shards are asked for in order, and so are partitions."""
 FETCH_BYTES = 4 * 1024 * 1024
 POLL_MS = 500
+FETCH_WAIT_MS = 20
+"""How long a broker holds a question open at a partition's end. The client asks ahead, and answers to one partition are
+waited for before another is read, so a longer wait is a pause between any two of them."""
 SILENT_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
@@ -63,7 +66,7 @@ class KafkaReader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_wait_ms=POLL_MS,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         try:
             async with Admin(self._bootstrap) as admin:

@@ -29,7 +29,7 @@ bench: .venv/.ok  ## measure everything beside its peers and limits, in about te
 
 chaos: .venv/.ok  ## break everything for CHAOS_SECONDS (600); CHAOS_SEED=... replays a run
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/pytest -s \
-		tests/chaos/test_store_chaos.py tests/chaos/test_platform_chaos.py
+		tests/chaos/test_store_chaos.py tests/chaos/test_platform_chaos.py tests/chaos/kafka
 
 check: .venv/.ok  ## lint, types, house rules, contracts
 	$(BIN)/ruff check .

@@ -229,16 +229,31 @@ class KafkaBus:
 async def owner_of(garden: Garden) -> AsyncIterator[EventLogServiceStub]:
     """The garden's log behind a real gRPC server, as a service that may ask it sees it."""
     internal = InternalIssuer()
+    async with serving_log(garden, internal) as address, asking_log(address, internal) as stub:
+        yield stub
+
+
+@asynccontextmanager
+async def serving_log(garden: Garden, internal: InternalIssuer) -> AsyncIterator[str]:
+    """Where the garden's log answers other services."""
     server = RpcServer(TokenVerifier([internal.trusted()]), reflects=False)
     service = EventLogService({"garden": garden.log}, Vault(_NoKeys(), Keyring()), asyncio.Event())
     server.add([(add_EventLogServiceServicer_to_server, service)])
     port = await server.start("127.0.0.1", 0)
-    channel = connect(f"127.0.0.1:{port}", lambda: internal.issue("garden", caller()))
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def asking_log(address: str, internal: InternalIssuer) -> AsyncIterator[EventLogServiceStub]:
+    """Another service's way to it."""
+    channel = connect(address, lambda: internal.issue("garden", caller()))
     try:
         yield EventLogServiceStub(channel)
     finally:
         await channel.close()
-        await server.stop(0)
 
 
 class _NoKeys:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-RUNS = 2
-"""The runs that share CHAOS_SECONDS: the store's and the platform's."""
+RUNS = 3
+"""The runs that share CHAOS_SECONDS: the store's, the platform's and that over Kafka."""
 PATIENCE_SECONDS = 40.0
 """How long anything may take to come back after a fault before the run says that it hangs."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from uuid import UUID
 
@@ -28,7 +28,14 @@ LEAST_PATIENCE_SECONDS = 0.02
 class Writers:
     """Several writers over the same streams, each through a log of its own as long as that answers."""
 
-    def __init__(self, streams: Sequence[Stream], beat: Beat, logs: Sequence[EventLog]) -> None:
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        beat: Beat,
+        logs: Sequence[EventLog],
+        turn: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Each waits for its `turn` before it thinks of another command; without one it never rests."""
         self.history: History = {}
         self.conflicts = 0
         self.in_doubt = 0
@@ -37,6 +44,7 @@ class Writers:
         self._beat = beat
         self._logs = logs
         self._known: dict[Stream, int] = {}
+        self._turn = turn
         self._stopping = False
 
     def stop(self) -> None:
@@ -45,6 +53,8 @@ class Writers:
 
     async def write(self, log: EventLog, choices: random.Random) -> None:
         while not self._stopping:
+            if self._turn is not None:
+                await self._turn()
             command_id = UUID(int=choices.getrandbits(128))
             stream = choices.choice(self._streams)
             count = choices.randint(1, MOST_EVENTS)

@@ -5,23 +5,22 @@ run with its settings as JSON; what it says are lines of JSON.
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import IO, Any
 
 from okr_chassis import logs
+from okr_chassis.kafka import publishing
+from okr_chassis.kafka import relay as relay_module
 from okr_chassis.kafka.batches import RecordBatch
 from okr_chassis.kafka.leases import Lease, Progress, Standing
 from okr_chassis.kafka.publishing import Publisher
 from okr_chassis.kafka.relay import Relay, Round
 from okr_chassis.kafka.tail import Tail, TailReader
 from okr_eventstore.database import Database
-from tests.support.relays import PATIENCE_SECONDS
+from tests.support.told_process import ToldProcess, say
 
 BEFORE_SEND = "before send"
 BEFORE_ACK = "after send, before ack"
@@ -75,16 +74,20 @@ class TrustingRelay(Relay):
         return Tail(Progress(standing.next_offset, {}), True, {})
 
 
-def say(**news: Any) -> None:
-    print(json.dumps(news), flush=True)
+class RecklessRelay(HastyRelay, TrustingRelay):
+    """Both: what it loses nobody of its kind makes good."""
+
+
+KINDS: dict[str, type[HeldRelay]] = {kind.__name__: kind for kind in (HeldRelay, HastyRelay, RecklessRelay)}
 
 
 async def main(settings: dict[str, Any]) -> None:
     logs.configure("critical")
     database = await Database.open(settings["dsn"], settings["schema"])
-    kind = HastyRelay if settings["hasty"] else HeldRelay
-    relay = kind(
-        "garden", database, settings["bootstrap"], partitions=8, owner="process", prefix=settings["prefix"],
+    if settings["patience_seconds"] is not None:
+        publishing.ACK_SECONDS = relay_module.CHECK_SECONDS = settings["patience_seconds"]
+    relay = KINDS[settings["kind"]](
+        "garden", database, settings["bootstrap"], partitions=8, owner=settings["owner"], prefix=settings["prefix"],
         lease_seconds=settings["lease_seconds"], held_at=settings["held_at"], free_events=settings["free_events"],
     )  # fmt: skip
     running = asyncio.create_task(relay.run())
@@ -108,46 +111,19 @@ async def main(settings: dict[str, Any]) -> None:
     await database.close()
 
 
-class RelayProcess:
+class RelayProcess(ToldProcess):
     """The other end: how a test sees and treats it."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
 
     async def held(self) -> str:
         """Wait until it has come to its moment."""
-        return str((await self._heard())["held"])
+        return str((await self.heard())["held"])
 
     async def status(self) -> dict[str, int]:
-        await self._tell("status")
-        return await self._heard()
+        await self.tell("status")
+        return await self.heard()
 
     async def go(self) -> None:
-        await self._tell("go")
-
-    def stop(self) -> None:
-        """SIGSTOP: it does not know that time goes by."""
-        os.kill(self._process.pid, signal.SIGSTOP)
-
-    def wake(self) -> None:
-        os.kill(self._process.pid, signal.SIGCONT)
-
-    async def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
-
-    async def _tell(self, word: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{word}\n".encode())
-        await self._process.stdin.drain()
-
-    async def _heard(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            line = await self._process.stdout.readline()
-        heard: dict[str, Any] = json.loads(line)
-        return heard
+        await self.tell("go")
 
 
 @asynccontextmanager
@@ -158,23 +134,27 @@ async def relay_process(
     *,
     held_at: str = "",
     free_events: int = 0,
-    hasty: bool = False,
+    kind: type[HeldRelay] = HeldRelay,
     lease_seconds: float = 1.0,
+    owner: str = "process",
+    patience_seconds: float | None = None,
+    complaints: IO[bytes] | None = None,
 ) -> AsyncIterator[RelayProcess]:
-    """A relay of the garden's log elsewhere on this machine; killed in the end if it still lives."""
+    """A relay of the garden's log elsewhere on this machine; killed in the end if it still lives.
+
+    `patience_seconds` is how long it waits for Kafka, and looks away from it, at most.
+    """
     settings = {
         "dsn": database.dsn, "schema": database.schema, "bootstrap": bootstrap, "prefix": prefix,
-        "held_at": held_at, "free_events": free_events, "hasty": hasty, "lease_seconds": lease_seconds,
+        "held_at": held_at, "free_events": free_events, "kind": kind.__name__, "lease_seconds": lease_seconds,
+        "owner": owner, "patience_seconds": patience_seconds,
     }  # fmt: skip
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.relay_process", json.dumps(settings),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    relay = RelayProcess(await ToldProcess.start("tests.support.relay_process", settings, complaints))
     try:
-        yield RelayProcess(process)
+        yield relay
     finally:
-        if process.returncode is None:
-            await RelayProcess(process).kill()
+        if relay.lives:
+            await relay.kill()
 
 
 if __name__ == "__main__":

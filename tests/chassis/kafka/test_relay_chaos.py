@@ -9,7 +9,7 @@ import pytest
 from tests.chassis.kafka.conftest import MakeRelay
 from tests.eventstore.garden import Garden, Watered
 from tests.support.kafka import Topics
-from tests.support.relay_process import BEFORE_SEND, MOMENTS, TrustingRelay, relay_process
+from tests.support.relay_process import BEFORE_SEND, MOMENTS, HastyRelay, TrustingRelay, relay_process
 from tests.support.relays import carried, cursors, held, organizations, relaying, whole_log
 
 EVERYWHERE = organizations(16)
@@ -51,7 +51,7 @@ async def test_a_relay_that_moves_its_cursor_before_the_acknowledgement_is_found
     """The control: the same death, the same check, and a relay that is wrong."""
     await water(garden, 2)
     async with relay_process(
-        garden.database, topics.servers, topics.prefix, held_at=BEFORE_SEND, free_events=32, hasty=True
+        garden.database, topics.servers, topics.prefix, held_at=BEFORE_SEND, free_events=32, kind=HastyRelay
     ) as doomed:
         while (await doomed.status()).get("published") != 32:
             pass  # asking takes long enough

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
+from okr_contracts.errors import DomainError
 from okr_contracts.goals import KeyResultDefined, KeyResultOpened, ObjectiveActivated, ObjectiveDrafted
 from okr_goals.decider.commands import ActivateObjective, DefineKeyResult, NamedChampion, ReviseTarget
 from okr_goals.decider.cycle import Cycle
@@ -23,6 +24,8 @@ MILESTONES = [
     {"milestone_id": SHELL, "title": "Shell", "weight": "0.4", "due_on": MIDDLE},
     {"milestone_id": ROOF, "title": "Roof", "weight": "0.6"},
 ]
+
+TRIALS = {"start": "100", "target": "150", "unit": "trials"}
 
 objective_spec = spec(objectives)
 
@@ -119,11 +122,65 @@ def test_a_committed_key_result_promises_its_whole_target() -> None:
             ),
             "NO_SCHEDULE",
         ),
+        (define("maintain", {"low": "5", "tolerance": "1"}, unit="%", target="3"), "SHARE_ABOVE_ONE"),
+        (define("maintain", {"low": "5", "tolerance": "1"}, unit="%", commit="0"), "COMMIT_BEFORE_START"),
+        (define("milestone", {"milestones": MILESTONES, "stretch": "2"}), "SHARE_ABOVE_ONE"),
+        (define(None, {"guard_rail": True, "ambition": "aspirational"}, **TRIALS), "GUARD_RAIL_IS_COMMITTED"),
+        (define(None, {"ambition": "committed"}, **TRIALS, commit="120"), "AMBITION_DIFFERS"),
+        (define(None, {"ambition": "aspirational"}, **TRIALS, commit="150"), "AMBITION_DIFFERS"),
+        (
+            define(
+                None,
+                {"schedule": [{"day": FIRST, "share": "0"}, {"day": date(2026, 4, 1), "share": "1"}]},
+                **TRIALS,
+            ),
+            "DUE_OUTSIDE_CYCLE",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_its_kind_does_not_allow_is_refused(command: DefineKeyResult, reason: str) -> None:
     objective_spec.given(DRAFTED).when(command).then_refused(reason)
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (define(None, {"tolerance": "5", "low": "1"}, **TRIALS), "low and tolerance"),
+        (define("increase", {"milestones": MILESTONES, "meanings": ["pilot"]}, **TRIALS), "milestones and meanings"),
+        (
+            define("binary", {"stretch": "2", "high": "4"}, start="4", commit="7", target="9"),
+            "start and commit and target and stretch and high",
+        ),
+        (define("ordinal", {"meanings": ["agreed", "running"]}, target="7"), "target"),
+        (define("baseline", {"schedule": [{"day": FIRST, "share": "0"}, {"day": LAST, "share": "1"}]}), "schedule"),
+        (define("maintain", {"low": "5", "tolerance": "1"}, start="3", unit="%"), "start"),
+    ],
+    ids=["range", "parts", "binary", "ordinal", "baseline", "maintain"],
+)
+def test_what_means_nothing_to_its_kind_is_refused_and_all_of_it_is_named(command: DefineKeyResult, named: str) -> None:
+    objective_spec.given(DRAFTED).when(command).then_refused("NOT_OF_ITS_TYPE")
+    with pytest.raises(DomainError, match=f"^{named}: "):
+        defined(command)
+
+
+def test_what_was_read_of_a_key_result_without_marks_of_its_own_can_be_sent_back() -> None:
+    meanings = {"meanings": ["agreed", "running", "everywhere"]}
+    said = define("ordinal", {**meanings, "stretch": "3"}, start="0", commit="1", target="2")
+    assert defined(said) == defined(define("ordinal", meanings))
+    assert marks(define("binary", start="0", commit="1", target="1")) == ["0", "1", "1"]
+
+
+def test_a_committed_stretch_is_promised_as_a_whole() -> None:
+    assert marks(define(None, {"stretch": "200", "ambition": "committed"}, start="100", unit="trials")) == [
+        "100", "170", "170"
+    ]  # fmt: skip
+
+
+def test_a_share_of_the_time_is_not_revised_beyond_all_of_it() -> None:
+    revise = ReviseTarget(objective_id=OBJECTIVE, key_result_id=KEY_RESULT, target=D(2), reason=sealed("more"))
+    event = defined(define("maintain", {"low": "5", "tolerance": "1"}, unit="%"))
+    objective_spec.given(DRAFTED, event).when(revise).then_refused("SHARE_ABOVE_ONE")
 
 
 def test_a_way_needs_a_start_a_target_and_a_unit_and_all_that_is_missing_is_told_at_once() -> None:

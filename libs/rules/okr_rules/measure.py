@@ -138,8 +138,12 @@ class Promise(Protocol):
 
 
 def measure_of(promise: Promise, starts_on: date) -> Measure:
-    """The measure of a promise whose time begins on `starts_on`."""
+    """The measure of a promise whose time begins on `starts_on`.
+
+    Only a maintain one has a range: a tolerance that was once said of another must not keep it from being judged.
+    """
     details = promise.measurement
+    tolerance = details.tolerance if promise.type == "maintain" else None
     return Measure(
         start=promise.start,
         commit=promise.commit,
@@ -148,7 +152,7 @@ def measure_of(promise: Promise, starts_on: date) -> Measure:
         due_on=promise.due_on,
         kind=promise.type,
         stretch=details.stretch,
-        range=None if details.tolerance is None else Range(details.low, details.high, details.tolerance),
+        range=None if tolerance is None else Range(details.low, details.high, tolerance),
         milestones=tuple(Milestone(each.weight, each.due_on) for each in details.milestones),
         schedule=tuple(details.schedule),
     )

@@ -12,7 +12,7 @@ from okr_contracts.goals import (
     PlannedMilestone,
 )
 from okr_goals.decider.commands import DefineKeyResult, Measured
-from okr_rules.commitment import default_commit, direction_of, order_fault, proposed
+from okr_rules.commitment import ambition_of, default_commit, direction_of, order_fault, proposed
 from okr_rules.exact import ONE, ZERO
 from okr_rules.expectation import Scheduled
 from okr_rules.maintain import Range
@@ -22,6 +22,12 @@ from okr_rules.parameters import DEFAULTS
 
 Marks = tuple[Decimal, Decimal, Decimal]
 """Start, commit and target."""
+
+MOVING: frozenset[KeyResultType] = frozenset(("increase", "decrease"))
+UNMARKED: frozenset[KeyResultType] = frozenset(("binary", "baseline", "ordinal"))
+"""Their marks follow from the type."""
+SCHEDULED: frozenset[KeyResultType] = MOVING | {"ordinal"}
+"""Of what is planned points can be said; milestones have days of their own, and the rest covers no way."""
 
 
 def define(command: DefineKeyResult, drafted: ObjectiveDrafted) -> KeyResultDefined:
@@ -39,20 +45,26 @@ def define(command: DefineKeyResult, drafted: ObjectiveDrafted) -> KeyResultDefi
         starts_on=drafted.cycle_starts_on,
         due_on=command.due_on or drafted.cycle_ends_on,
         measurement=_measurement(command, drafted, type_),
+        continued_from=command.continued_from,
     )
 
 
 def require_sound(defined: KeyResultDefined, drafted: ObjectiveDrafted) -> None:
     """Refuse a definition that breaks a rule of its type or leaves its cycle. Raises DomainError."""
-    require_order(defined.start, defined.commit, defined.target, defined.measurement.stretch)
-    days = [("due", defined.due_on), *((f"{each.title!r}", each.due_on) for each in defined.measurement.milestones)]
+    details = defined.measurement
+    require_marks(defined.type, defined.start, defined.commit, defined.target, details.stretch)
+    days = [
+        ("due", defined.due_on),
+        *((f"{each.title!r}", each.due_on) for each in details.milestones),
+        *(("the schedule's", day) for day, _ in details.schedule),
+    ]
     for what, day in days:
         if not drafted.cycle_starts_on <= day <= drafted.cycle_ends_on:
             raise DomainError(
                 "DUE_OUTSIDE_CYCLE",
                 f"{what} {day} lies outside the cycle, {drafted.cycle_starts_on} to {drafted.cycle_ends_on}",
             )
-    details = defined.measurement
+    _require_ambition(defined)
     match defined.type:
         case "maintain":
             try:
@@ -78,6 +90,62 @@ def require_sound(defined: KeyResultDefined, drafted: ObjectiveDrafted) -> None:
             Scheduled(details.schedule)
         except ValueError as error:
             raise DomainError("NO_SCHEDULE", str(error)) from None
+
+
+def require_fitting(command: DefineKeyResult, defined: KeyResultDefined) -> None:
+    """Refuse what is said but has no meaning for this type, all of it at once. Raises DomainError.
+
+    To say what follows from the type anyway is no fault: what was read of a key result can be sent back.
+    """
+    said = command.measurement
+    fixed: list[tuple[str, Decimal | None, Decimal | None]] = []
+    if defined.type not in MOVING:
+        fixed += [("start", command.start, defined.start)]
+    if defined.type in UNMARKED:
+        fixed += [("commit", command.commit, defined.commit), ("target", command.target, defined.target)]
+        fixed += [("stretch", said.stretch, defined.measurement.stretch if defined.type == "ordinal" else None)]
+    foreign = [name for name, stated, implied in fixed if stated is not None and stated != implied]
+    if defined.type != "maintain":
+        foreign += [name for name in ("low", "high", "tolerance") if getattr(said, name) is not None]
+    if defined.type != "milestone" and said.milestones:
+        foreign.append("milestones")
+    if defined.type not in SCHEDULED and said.schedule:
+        foreign.append("schedule")
+    if defined.type != "ordinal" and said.meanings:
+        foreign.append("meanings")
+    if foreign:
+        raise DomainError(
+            "NOT_OF_ITS_TYPE",
+            f"{' and '.join(foreign)}: of no meaning to a key result of type {defined.type}; leave out, "
+            "or choose another type",
+        )
+
+
+def require_marks(
+    type_: KeyResultType, start: Decimal, commit: Decimal, target: Decimal, stretch: Decimal | None = None
+) -> None:
+    """Refuse marks out of their order, and shares above the whole. Raises DomainError."""
+    require_order(start, commit, target, stretch)
+    highest = target if stretch is None else stretch
+    if type_ in ("maintain", "milestone") and highest > ONE:
+        of = "of the time inside its range" if type_ == "maintain" else "of the weights of its milestones"
+        raise DomainError("SHARE_ABOVE_ONE", f"its marks are shares {of}, at most 1; found {highest:f}")
+
+
+def _require_ambition(defined: KeyResultDefined) -> None:
+    """Refuse an ambition that is not the one its marks tell, since nothing could mend that later."""
+    ambition, guard_rail = defined.measurement.ambition, defined.measurement.guard_rail
+    if guard_rail and ambition == "aspirational":
+        raise DomainError(
+            "GUARD_RAIL_IS_COMMITTED", "a guard-rail is promised, never a stretch; leave its ambition out"
+        )
+    told = ambition_of(defined.commit, defined.target)
+    if ambition is not None and defined.type not in UNMARKED and ambition != told:
+        raise DomainError(
+            "AMBITION_DIFFERS",
+            f"commit {defined.commit:f} and target {defined.target:f} make it {told}, and it is said to be {ambition}; "
+            "of what is committed both are the same",
+        )
 
 
 def require_order(start: Decimal, commit: Decimal, target: Decimal, stretch: Decimal | None = None) -> None:
@@ -106,12 +174,12 @@ def _marks(command: DefineKeyResult) -> tuple[KeyResultType, Marks]:
     match command.type:
         case "maintain":
             target = DEFAULTS.maintain_target_share if command.target is None else command.target
-            commit = command.commit or (target if promised_whole else min(DEFAULTS.maintain_commit_share, target))
-            return "maintain", (ZERO, commit, target)
+            proposal = target if promised_whole else min(DEFAULTS.maintain_commit_share, target)
+            return "maintain", (ZERO, proposal if command.commit is None else command.commit, target)
         case "milestone":
             target = ONE if command.target is None else command.target
-            commit = command.commit or (target if promised_whole else default_commit(ZERO, target))
-            return "milestone", (ZERO, commit, target)
+            proposal = target if promised_whole else default_commit(ZERO, target)
+            return "milestone", (ZERO, proposal if command.commit is None else command.commit, target)
         case "binary" | "baseline" as type_:
             return type_, (ZERO, ONE, ONE)
         case "ordinal":
@@ -127,8 +195,7 @@ def _way(command: DefineKeyResult, promised_whole: bool) -> tuple[KeyResultType,
     assert start is not None, "a way has a start, which the command's shape demands"
     if target is None:
         assert stretch is not None, "without a target there is a stretch, which the command's shape demands"
-        proposed_commit, target = proposed(start, stretch)
-        commit = proposed_commit if commit is None else commit
+        target = proposed(start, stretch)[1]
     if commit is None and stretch is not None and not promised_whole:
         commit = proposed(start, stretch)[0]
     if commit is None:

@@ -309,6 +309,7 @@ def _define(state: Objective, drafted: ObjectiveDrafted, command: DefineKeyResul
         if known.defined != defined or not known.named.issuperset(champions):
             raise AlreadyExistsError("key result", command.key_result_id)
         return []
+    definition.require_fitting(command, defined)
     definition.require_sound(defined, drafted)
     require_sound(champions)
     if len(state.key_results) >= MAX_KEY_RESULTS:
@@ -360,7 +361,7 @@ def _revise(known: KeyResult, command: ReviseTarget) -> list[ObjectiveEvent]:
             f"from {defined.start:f} to {target:f} would {direction}, and this key result is there to {defined.type}; "
             "define another key result for that",
         )
-    definition.require_order(defined.start, commit, target, defined.measurement.stretch)
+    definition.require_marks(defined.type, defined.start, commit, target, defined.measurement.stretch)
     return [
         TargetRevised(
             key_result_id=defined.key_result_id,

@@ -63,6 +63,42 @@ def test_a_heavier_key_result_counts_for_more() -> None:
     assert summarise([heavy, standing("40"), standing("0")]).progress == Decimal("0.5000")
 
 
+AVAILABILITY: dict[str, Any] = {
+    "type": "maintain",
+    "commit": Decimal("0.9"),
+    "target": Decimal(1),
+    "measurement": '{"low": "99.5", "tolerance": "0.5"}',
+}
+MIGRATION: dict[str, Any] = {
+    "type": "milestone",
+    "target": Decimal(1),
+    "commit": Decimal(1),
+    "measurement": '{"milestones": [{"milestone_id": "00000000-0000-0000-0000-000000000001", "title": "Moved", '
+    '"weight": "1", "due_on": "2026-03-31"}]}',
+}
+
+
+def test_what_is_kept_in_a_range_does_not_drag_its_objective_down_before_anybody_has_looked() -> None:
+    summary = summarise([standing("50"), standing(None, **AVAILABILITY)])
+    assert (summary.progress, summary.expected, summary.pace) == (Decimal("0.5000"), Decimal("0.5056"), "on_pace")
+    assert summarise([standing("50"), standing("98", **AVAILABILITY)]).pace == "far_behind"
+    assert summarise([standing(None, **AVAILABILITY)]).pace == "pending"
+
+
+def test_an_objective_of_milestones_to_come_is_judged_by_the_time_that_has_passed() -> None:
+    assert summarise([standing("1", **MIGRATION)]).pace == "ahead"
+    assert summarise([standing("0", **MIGRATION)]).pace == "on_pace"
+    assert summarise([standing("0", day(3), **MIGRATION)]).pace == "just_started"
+
+
+def test_an_objective_of_what_is_done_or_not_is_not_judged_before_its_day() -> None:
+    assert summarise([standing("0", type="binary", target=Decimal(1), commit=Decimal(1))]).pace == "unpaced"
+
+
+def test_a_tolerance_said_of_what_covers_a_way_does_not_keep_the_board_from_being_shown() -> None:
+    assert standing("50", measurement='{"tolerance": "5"}').verdict.state == "on_pace"
+
+
 def test_what_is_kept_in_a_range_is_in_it_near_it_or_out() -> None:
     availability: dict[str, Any] = {
         "type": "maintain",

@@ -73,6 +73,20 @@ def test_days_follow_the_schedule_and_not_the_calendar() -> None:
     assert days_between(AtTheEnd(LAST), D(0), at(2, 1)) is None
 
 
+def test_between_two_milestones_nobody_is_ahead_or_behind() -> None:
+    assert days_between(BUILDING, D("0.2"), at(2, 20)) == 0
+    assert days_between(BUILDING, D(0), at(1, 10)) == 0
+
+
+def test_one_who_missed_a_milestone_is_behind_since_its_day() -> None:
+    assert days_between(BUILDING, D("0.2"), at(3, 10)) == D("-10.0")
+
+
+def test_who_has_more_than_a_schedule_ever_asks_for_is_never_behind() -> None:
+    easy = Scheduled([(date(2026, 1, 1), D(0)), (date(2026, 2, 1), D("0.5"))])
+    assert days_between(easy, D("0.9"), at(3, 1)) == 0
+
+
 @pytest.mark.parametrize(
     ("points", "fault"),
     [

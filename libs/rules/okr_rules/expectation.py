@@ -1,5 +1,6 @@
 """How much of the way should be covered by a moment, and when a given part of it should have been.
 
+`moment_of` is the first moment at which a share is expected or, `last`, the one from which on more is.
 Shares are exact, 0 to 1. Days count from their beginning, UTC.
 """
 
@@ -9,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
-from okr_rules.exact import EXACT, ONE, ZERO, clamp
+from okr_rules.exact import EXACT, ONE, ZERO, clamp, four_places
 from okr_rules.milestones import Milestone
 from okr_rules.series import MICROSECOND, micros
 
@@ -35,7 +36,7 @@ class Linear:
             return ONE if now >= start else ZERO
         return clamp(EXACT.divide(micros(now - start), micros(due - start)))
 
-    def moment_of(self, share: Decimal) -> datetime:
+    def moment_of(self, share: Decimal, *, last: bool = False) -> datetime:
         start = midnight(self.starts_on)
         return start + _part(clamp(share), max(timedelta(), midnight(self.due_on) - start))
 
@@ -58,12 +59,12 @@ class WorkingDays:
             return ONE if now >= midnight(self.starts_on) else ZERO
         return clamp(EXACT.divide(self._days(now), total))
 
-    def moment_of(self, share: Decimal) -> datetime:
+    def moment_of(self, share: Decimal, *, last: bool = False) -> datetime:
         wanted = EXACT.multiply(clamp(share), self._days(midnight(self.due_on)))
         day = self.starts_on
         while day < self.due_on:
             worked = ONE if day.weekday() in self.weekdays else ZERO
-            if wanted <= worked:
+            if wanted < worked or (wanted == worked and not last):
                 return midnight(day) + _part(wanted, DAY) if worked else midnight(day)
             wanted -= worked
             day += DAY
@@ -111,11 +112,11 @@ class Scheduled:
                 return EXACT.add(share, EXACT.multiply(part, next_share - share))
         return self.points[-1][1]
 
-    def moment_of(self, share: Decimal) -> datetime:
+    def moment_of(self, share: Decimal, *, last: bool = False) -> datetime:
         for (day, before), (next_day, after) in pairwise(self.points):
-            if share <= before:
+            if share < before or (share == before and not last):
                 return midnight(day)
-            if share <= after:
+            if share < after or (share == after and not last):
                 part = EXACT.divide(share - before, after - before)
                 return midnight(day) + _part(part, next_day - day)
         return midnight(self.points[-1][0])
@@ -130,13 +131,13 @@ class ByMilestones:
     def at(self, now: datetime) -> Decimal:
         return clamp(sum((each.weight for each in self.milestones if midnight(each.due_on) <= now), ZERO))
 
-    def moment_of(self, share: Decimal) -> datetime:
-        """The day on which so much is due: one who has done it is ahead of everything that comes later."""
+    def moment_of(self, share: Decimal, *, last: bool = False) -> datetime:
+        """The day on which so much is due or, `last`, the next one on which more is."""
         due = ZERO
         ordered = sorted(self.milestones, key=lambda each: each.due_on)
         for each in ordered:
             due += each.weight
-            if share <= due:
+            if share < four_places(due) or (share == four_places(due) and not last):
                 return midnight(each.due_on)
         return midnight(ordered[-1].due_on)
 
@@ -148,7 +149,7 @@ class Always:
     def at(self, now: datetime) -> Decimal:
         return ONE
 
-    def moment_of(self, share: Decimal) -> None:
+    def moment_of(self, share: Decimal, *, last: bool = False) -> None:
         return None
 
 
@@ -161,7 +162,7 @@ class AtTheEnd:
     def at(self, now: datetime) -> Decimal:
         return ONE if now >= midnight(self.due_on) else ZERO
 
-    def moment_of(self, share: Decimal) -> None:
+    def moment_of(self, share: Decimal, *, last: bool = False) -> None:
         return None
 
 
@@ -171,11 +172,15 @@ Expectation = Linear | WorkingDays | Scheduled | ByMilestones | Always | AtTheEn
 def days_between(expectation: Expectation, share: Decimal, now: datetime) -> Decimal | None:
     """How many days ahead of `now` (below zero: behind) the moment lies at which `share` is expected, one place.
 
-    None where expectation knows no such moment.
+    Where the same is expected for a while, one who has just so much is on time for all of it. None where
+    expectation knows no such moment.
     """
-    moment = expectation.moment_of(share)
+    by_now = four_places(expectation.at(now))
+    moment = expectation.moment_of(share, last=share < by_now)
     if moment is None:
         return None
+    if share >= by_now:
+        moment = now if share == by_now else max(moment, now)
     return EXACT.divide(micros(moment - now), micros(DAY)).quantize(Decimal("0.1"), context=EXACT)
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from okr_contracts.goals import Measurement
 from okr_rules.exact import ZERO
 from okr_rules.measure import Kind, measure_of
-from okr_rules.pace import PaceState, Verdict, judge, state_of
+from okr_rules.pace import PaceState, Verdict, judge, state_of, time_share
 from okr_rules.rollup import roll_up
 
 KEY_RESULT_COLUMNS = """key_result.key_result_id, key_result.title, key_result.type, key_result.unit,
@@ -119,23 +119,31 @@ def promise_of(record: Columns) -> Promise:
 def summarise(key_results: Sequence[KeyResult]) -> Summary:
     """The roll-up: weighted progress against weighted expectation.
 
-    One that nobody has checked in yet stands at its start. The words are those of a key result:
-    nothing is judged before the first one begins, nor before the first check-in.
+    One that nobody has checked in yet stands at its start; has it no start, being there to stay in a range,
+    it counts from its first check-in. The words are those of a key result: nothing is judged before the first
+    one begins, nor before the first check-in, nor where all are done or not by a day to come.
     """
     if not key_results:
         return Summary()
-    verdicts = [key_result.verdict for key_result in key_results]
-    weights = [key_result.promise.measurement.weight for key_result in key_results]
+    counted = [each for each in key_results if each.verdict.value is not None or each.promise.type != "maintain"]
+    verdicts = [key_result.verdict for key_result in counted or key_results]
+    weights = [key_result.promise.measurement.weight for key_result in counted or key_results]
     progress = roll_up((weight, verdict.progress or ZERO) for weight, verdict in zip(weights, verdicts, strict=True))
     expected = roll_up((weight, verdict.expected) for weight, verdict in zip(weights, verdicts, strict=True))
-    if progress is None or expected is None:
+    passed = roll_up(
+        (weight, time_share(verdict.measure.starts_on, verdict.measure.due_on, verdict.now))
+        for weight, verdict in zip(weights, verdicts, strict=True)
+    )
+    if progress is None or expected is None or passed is None:
         return Summary()
     pace: PaceState
     if all(verdict.state == "not_started" for verdict in verdicts):
         pace = "not_started"
     elif all(verdict.progress is None for verdict in verdicts):
         pace = "pending"
+    elif all(verdict.state == "unpaced" for verdict in verdicts):
+        pace = "unpaced"
     else:
-        pace = state_of(progress - expected, expected)
+        pace = state_of(progress - expected, passed)
     moments = [each.checked_in_at for each in key_results if each.checked_in_at is not None]
     return Summary(progress, expected, pace, max(moments, default=None))

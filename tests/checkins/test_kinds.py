@@ -19,6 +19,7 @@ from tests.checkins.builders import (
     SECOND,
     STARTS_ON,
     THIRD,
+    TUESDAY,
     WEDNESDAY,
     correct,
     record,
@@ -124,6 +125,22 @@ def test_what_is_made_of_milestones_takes_no_bare_value_and_others_take_no_miles
 def test_the_value_of_milestones_is_put_right_by_reporting_anew() -> None:
     rules.given(BUILDING, recorded_without_note("0.36"), reported()).when(correct(value="0.2")).then_refused(
         "MILESTONE_MISSING"
+    )
+
+
+def test_a_correction_keeps_to_the_values_of_its_kind() -> None:
+    rules.given(opened_as("binary"), recorded(value="1")).when(correct(value="0.5")).then_refused("VALUE_NOT_BINARY")
+    rules.given(opened_as("ordinal"), recorded(value="1")).when(correct(value="17")).then_refused("VALUE_NO_ZONE")
+
+
+def test_a_milestone_is_not_reported_behind_the_back_of_a_later_report() -> None:
+    told = recorded_without_note("0.4"), reported(accepted=True)
+    late = report(ROOF, accepted=True, check_in_id=SECOND)
+    rules.given(BUILDING, *told).when(late.model_copy(update={"occurred_at": TUESDAY})).then_refused(
+        "MILESTONE_BEFORE_LATEST"
+    )
+    rules.given(BUILDING, *told).when(late).then(
+        recorded_without_note("1.0", SECOND), reported(ROOF, accepted=True, check_in_id=SECOND)
     )
 
 

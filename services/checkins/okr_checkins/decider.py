@@ -193,6 +193,12 @@ def _record(state: CheckIns, command: RecordCheckIn) -> list[CheckInsEvent]:
             "CHECK_IN_BEFORE_CYCLE",
             f"{occurred_at.isoformat()} lies before {starts_on}, the first day of key result {command.key_result_id}",
         )
+    if command.milestone is not None and state.latest is not None and occurred_at < state.latest.occurred_at:
+        raise DomainError(
+            "MILESTONE_BEFORE_LATEST",
+            f"{occurred_at.isoformat()} lies before the latest report, of {state.latest.occurred_at.isoformat()}; "
+            "where the key result stands follows from all milestones together, so date this one then or later",
+        )
     confidence = _last_confidence(state) if command.confidence is None else command.confidence
     value, reported = _value(state, command)
     recorded = CheckInRecorded(
@@ -212,22 +218,28 @@ def _value(state: CheckIns, command: RecordCheckIn) -> tuple[Decimal, list[Check
         return _milestones(state, command.key_result_id, command.check_in_id, command.milestone)
     value = command.value
     assert value is not None, "without a milestone there is a value, which the command's shape demands"
+    if state.type == "milestone":
+        raise DomainError(
+            "MILESTONE_MISSING",
+            f"key result {command.key_result_id} is made of milestones: report how far one of them has come",
+        )
+    _require_value(state, value)
+    if state.type == "ordinal" and command.note is None:
+        raise DomainError("EVIDENCE_MISSING", "a zone in words needs a note that says where it can be seen")
+    return value, []
+
+
+def _require_value(state: CheckIns, value: Decimal) -> None:
+    """Refuse a value that its key result's type does not have. Raises DomainError."""
     match state.type:
-        case "milestone":
-            raise DomainError(
-                "MILESTONE_MISSING",
-                f"key result {command.key_result_id} is made of milestones: report how far one of them has come",
-            )
         case "binary" if value not in (ZERO, ONE):
             raise DomainError("VALUE_NOT_BINARY", f"it is done, 1, or not, 0; found {value:f}")
         case "ordinal" if value not in _ZONES:
             raise DomainError(
                 "VALUE_NO_ZONE", f"its zones are numbered 0 to 3, from below commit to stretch; found {value:f}"
             )
-        case "ordinal" if command.note is None:
-            raise DomainError("EVIDENCE_MISSING", "a zone in words needs a note that says where it can be seen")
         case _:
-            return value, []
+            pass
 
 
 def _milestones(
@@ -268,6 +280,7 @@ def _correct(state: CheckIns, command: CorrectCheckIn) -> list[CheckInsEvent]:
         return []
     if corrected.value != content.value and state.type == "milestone":
         raise DomainError("MILESTONE_MISSING", "its value follows from the milestones: report the milestone anew")
+    _require_value(state, corrected.value)
     if state.closed:
         raise DomainError(
             "CHECK_INS_CLOSED",

@@ -3,12 +3,12 @@
 import argparse
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvloop
 
-from bench import append, as_of, freshness, peer, rebuilding, rpc
+from bench import append, as_of, freshness, kafka, peer, rebuilding, rpc
 from bench.harness import FULL, TINY, Figure, Meter, Rounds, Scale, save, told
 from bench.stage import fresh_database, postgres, postmaster_of
 from okr_chassis.memory import settle_memory
@@ -16,13 +16,25 @@ from okr_chassis.memory import settle_memory
 RESULTS = Path(__file__).with_name("results.json")
 
 Measure = Callable[[Meter, str], Awaitable[Rounds]]
-GROUPS: Mapping[str, Sequence[Measure]] = {
-    "append": [append.measure],
-    "peer": [peer.measure],
-    "grpc": [rpc.measure],
-    "freshness": [freshness.measure],
-    "history": [rebuilding.measure, as_of.measure_boards],
-    "streams": [as_of.measure_streams],
+Group = Callable[[Meter, str], AsyncIterator[Rounds]]
+
+
+def _of(*measures: Measure) -> Group:
+    async def group(meter: Meter, dsn: str) -> AsyncIterator[Rounds]:
+        for each in measures:
+            yield await each(meter, dsn)
+
+    return group
+
+
+GROUPS: Mapping[str, Group] = {
+    "append": _of(append.measure),
+    "peer": _of(peer.measure),
+    "grpc": _of(rpc.measure),
+    "freshness": _of(freshness.measure),
+    "history": _of(rebuilding.measure, as_of.measure_boards),
+    "streams": _of(as_of.measure_streams),
+    "kafka": kafka.measure,
 }
 """What is measured over one database, in order."""
 
@@ -33,8 +45,7 @@ async def measure(scale: Scale, groups: Sequence[str], results: Path) -> list[Fi
         meter = Meter(scale, await postmaster_of(dsn))
         for group in groups:
             async with fresh_database(dsn) as fresh:
-                for each in GROUPS[group]:
-                    found = await each(meter, fresh)
+                async for found in GROUPS[group](meter, fresh):
                     print("\n".join(found.lines()), flush=True)
                     figures += found.figures
             save(results, figures)

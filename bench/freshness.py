@@ -47,7 +47,7 @@ async def measure(meter: Meter, dsn: str) -> Rounds:
         ours = f"command → readable, {scale.rate:,}/s open loop"
         seconds = scale.seconds * SECONDS / 1.2
         cases = [
-            Case(BARE, lambda: _inserting(connection, max(10, int(INSERTS * scale.seconds)))),
+            Case(BARE, lambda: inserting(connection, max(10, int(INSERTS * scale.seconds)))),
             Case(ours, lambda: _open_loop(key_results.asking(executor), runner, scale.rate, seconds)),
         ]
         found = await meter.rounds("Freshness: store to projection", cases)
@@ -82,7 +82,7 @@ async def _open_loop(ask: Callable[[int], Awaitable[Done]], runner: Runner, rate
     return Work(len(readable), time.perf_counter() - started, values)
 
 
-async def _inserting(connection: "asyncpg.Connection[asyncpg.Record]", rows: int) -> Work:
+async def inserting(connection: "asyncpg.Connection[asyncpg.Record]", rows: int) -> Work:
     latencies = []
     data = f'{{"note": "{WORDS}"}}'
     started = time.perf_counter()

@@ -9,7 +9,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -21,6 +22,8 @@ from msgspec import json as msgspec_json
 QUIET_CORES = 0.3
 """A round in which other processes used more than this is repeated, as often as the scale allows."""
 PROBES = 50
+TOLD = ">= 0"
+"""The goal of what is only reported."""
 _TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 _US = 1_000_000
 
@@ -47,16 +50,23 @@ class Scale:
     short_check_ins: int
     long_stream: int
     reads: int
+    bus_events: int
+    """About so many are carried, consumed and read anew over Kafka, and pile up while the broker is down."""
+    bus_peer_events: int
+    """How many events peers of that are given whose rate does not depend on it."""
+    bus_rate: int
+    """Commands a second in the open loop over Kafka."""
 
 
 FULL = Scale(
     rounds=5, spare_rounds=3, patience_seconds=60, seconds=1.2, streams=5_000, rebuilt_events=1_000_000,
     peer_events=500, rate=1_000, board_key_results=1_000, long_check_ins=500, short_check_ins=50,
-    long_stream=1_000, reads=40,
+    long_stream=1_000, reads=40, bus_events=60_000, bus_peer_events=20_000, bus_rate=300,
 )  # fmt: skip
 TINY = Scale(
     rounds=1, spare_rounds=0, patience_seconds=0, seconds=0.05, streams=200, rebuilt_events=400,
     peer_events=5, rate=200, board_key_results=10, long_check_ins=20, short_check_ins=5, long_stream=120, reads=2,
+    bus_events=1_200, bus_peer_events=80, bus_rate=100,
 )  # fmt: skip
 
 
@@ -74,19 +84,6 @@ class Figure(Struct, frozen=True):
     met: bool
 
 
-class Work(NamedTuple):
-    """What a case did in a round. `seconds` where not all of its time counts, `values` for latencies (ms)."""
-
-    operations: int
-    seconds: float | None = None
-    values: Mapping[str, float] = {}
-
-
-class Case(NamedTuple):
-    name: str
-    run: Callable[[], Awaitable[Work]]
-
-
 class Cpu(NamedTuple):
     """CPU seconds: of this process, of the servers it started, of PostgreSQL."""
 
@@ -96,6 +93,31 @@ class Cpu(NamedTuple):
 
     def since(self, before: "Cpu") -> "Cpu":
         return Cpu(*(now - then for now, then in zip(self, before, strict=True)))
+
+
+class Work(NamedTuple):
+    """What a case did in a round. `seconds` and `cpu` where not all of it counts, `values` for latencies (ms)."""
+
+    operations: int
+    seconds: float | None = None
+    values: Mapping[str, float] = {}
+    cpu: Cpu | None = None
+
+
+class Case(NamedTuple):
+    name: str
+    run: Callable[[], Awaitable[Work]]
+
+
+@dataclass
+class Span:
+    """The part of a case that counts."""
+
+    seconds: float = 0.0
+    cpu: Cpu | None = None
+
+    def work(self, operations: int) -> Work:
+        return Work(operations, self.seconds, cpu=self.cpu)
 
 
 class Sample(NamedTuple):
@@ -173,6 +195,16 @@ class Rounds:
         self.figures.append(figure)
         return figure
 
+    def within(
+        self, name: str, case: str, limit: float, goal: str, *, read: Read, unit: str, limit_name: str = "the limit"
+    ) -> Figure:  # fmt: skip
+        """The figure of a case against a number that was set beforehand."""
+        ours = self.middle(case, read)
+        ratio = ours / limit
+        figure = Figure(name, unit, round(ours, 3), limit, limit_name, round(ratio, 3), goal, _met(ratio, goal))
+        self.figures.append(figure)
+        return figure
+
     def best_of(self, cases: Sequence[str]) -> str:
         """The case with the highest rate: a peer is taken at its best."""
         return max(cases, key=lambda case: self.middle(case, lambda s: s.rate))
@@ -216,25 +248,41 @@ class Meter:
         self.scale = scale
         self._postmaster = postmaster
         self._servers: set[int] = set()
+        self._gone_seconds = 0.0
 
     def watch(self, pid: int) -> None:
         """A server of ours, in a process of its own."""
         self._servers.add(pid)
 
     def forget(self, pid: int) -> None:
+        """It is about to end, or is gone. What it has used stays counted, if it can still be told."""
+        self._gone_seconds += _process_seconds(pid)
         self._servers.discard(pid)
 
-    async def rounds(self, title: str, cases: Sequence[Case]) -> Rounds:
-        """Run all cases in turn until there are enough quiet rounds, or no more may be spent on it."""
+    @contextmanager
+    def counted(self) -> Iterator[Span]:
+        """Measures what a case does inside, and not how it got ready."""
+        span = Span()
+        before, at = self._cpu(), time.perf_counter()
+        yield span
+        span.seconds = time.perf_counter() - at
+        span.cpu = self._cpu().since(before)
+
+    async def rounds(self, title: str, cases: Sequence[Case], *, at_most: int | None = None) -> Rounds:
+        """Run all cases in turn until there are enough quiet rounds, or no more may be spent on it.
+
+        `at_most` makes do with fewer rounds where one takes long and nothing is compared in turn.
+        """
+        rounds = min(self.scale.rounds, at_most or self.scale.rounds)
         done: list[Round] = []
         started = time.monotonic()
-        while len(done) < self.scale.rounds or (
-            sum(each.others <= QUIET_CORES for each in done) < self.scale.rounds
-            and len(done) < self.scale.rounds + self.scale.spare_rounds
+        while len(done) < rounds or (
+            sum(each.others <= QUIET_CORES for each in done) < rounds
+            and len(done) < rounds + (self.scale.spare_rounds if at_most is None else 0)
             and time.monotonic() - started < self.scale.patience_seconds
         ):
             done.append(await self._round(cases if len(done) % 2 == 0 else cases[::-1]))
-        kept = sorted(done, key=lambda each: each.others)[: self.scale.rounds]
+        kept = sorted(done, key=lambda each: each.others)[:rounds]
         return Rounds(title, [case.name for case in cases], kept, len(done))
 
     async def _round(self, cases: Sequence[Case]) -> Round:
@@ -245,9 +293,8 @@ class Meter:
             before, at = self._cpu(), time.perf_counter()
             work = await case.run()
             seconds = time.perf_counter() - at
-            samples[case.name] = Sample(
-                work.operations, work.seconds or seconds, self._cpu().since(before), work.values
-            )
+            cpu = work.cpu or self._cpu().since(before)
+            samples[case.name] = Sample(work.operations, work.seconds or seconds, cpu, work.values)
         elapsed = time.monotonic() - started
         others = (_busy_seconds() - busy - (sum(self._cpu()) - ours)) / elapsed
         return Round(samples, max(0.0, others), disk_ms)
@@ -257,7 +304,8 @@ class Meter:
         if self._postmaster is not None:
             postgres = _process_seconds(self._postmaster, dead_children=True)
             postgres += sum(_process_seconds(pid) for pid in _children(self._postmaster))
-        return Cpu(time.process_time(), sum(map(_process_seconds, self._servers)), postgres)
+        servers = self._gone_seconds + sum(map(_process_seconds, self._servers))
+        return Cpu(time.process_time(), servers, postgres)
 
 
 def _met(ratio: float, goal: str) -> bool:

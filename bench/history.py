@@ -6,7 +6,7 @@ Two organisations have boards that are alike but for how much happened to them; 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from itertools import count
+from itertools import count, islice
 from typing import NamedTuple
 from uuid import UUID
 
@@ -95,9 +95,15 @@ class _Fact(NamedTuple):
     recorded_at: datetime
 
 
-async def write_check_ins(database: Database, codec: Codec, settled: Towns) -> None:
+def towns_apart(organizations: int, key_results: int, check_ins: int, *, skipped: int = 0) -> list[Town]:
+    """Alike, each in a shard of its own; with other `skipped` in others, as long as there are shards."""
+    homes = islice(_in_shards_of_their_own(), skipped, skipped + organizations)
+    return [Town(home, key_results, check_ins) for home in homes]
+
+
+async def write_check_ins(database: Database, codec: Codec, of: Iterable[Town]) -> None:
     """Every key result is checked in to in turn, over the whole quarter."""
-    for town in settled.all:
+    for town in of:
         await _write(database, codec, town.organization_id, _check_ins(town))
 
 

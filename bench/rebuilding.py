@@ -49,7 +49,7 @@ async def measure(meter: Meter, dsn: str) -> Rounds:
     settled = towns(meter.scale)
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(schema(dsn, "checkins"))
-        await write_check_ins(log, codec_of("checkins"), settled)
+        await write_check_ins(log, codec_of("checkins"), settled.all)
         await log.execute("VACUUM ANALYZE event")
         cases = [
             Case(SQL, await _group_by(log, "event_jsonb", settled.all)),

@@ -52,14 +52,14 @@ async def measure(meter: Meter, dsn: str) -> Rounds:
             executor = CommandExecutor(log)
             await asyncio.gather(*(key_results.open(executor, number) for number in range(len(key_results.ids))))
         data_dir = Path(stack.enter_context(TemporaryDirectory(prefix="okr-bench-")))
-        server = await stack.enter_async_context(_served(dsn, data_dir))
+        server = await stack.enter_async_context(served(dsn, data_dir))
         meter.watch(server.pid)
         stack.callback(meter.forget, server.pid)
         echo = await stack.enter_async_context(aio.insecure_channel(server.echo))
         platform = await stack.enter_async_context(aio.insecure_channel(server.platform))
         token = DevelopmentIssuer(data_dir).issue(key_results.organization(0), named("ana"))
         metadata = (("authorization", f"Bearer {token}"),)
-        requests = _requests(key_results)
+        requests = requests_to(key_results)
         commands = CommandsServiceStub(platform)
         cases = [
             Case(ECHOED, lambda: drive(scale.seconds, IN_FLIGHT, _echoing(echo, requests().SerializeToString()))),
@@ -74,7 +74,7 @@ async def measure(meter: Meter, dsn: str) -> Rounds:
     return found
 
 
-def _requests(key_results: KeyResults) -> Callable[[], pb.RecordCheckInRequest]:
+def requests_to(key_results: KeyResults) -> Callable[[], pb.RecordCheckInRequest]:
     """Check-ins to one key result after the other, each a command of its own."""
     turns = count()
     ids = [str(key_result_id) for key_result_id in key_results.ids]
@@ -153,10 +153,11 @@ def _command(request: pb.RecordCheckInRequest) -> commands_pb2.Command:
 
 
 @asynccontextmanager
-async def _served(dsn: str, data_dir: Path) -> AsyncIterator[Server]:
+async def served(dsn: str, data_dir: Path, **settings: str) -> AsyncIterator[Server]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.serving", str(data_dir),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=os.environ | {"DATABASE_URL": dsn},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"DATABASE_URL": dsn} | settings,
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     try:

@@ -1,6 +1,7 @@
 """The benchmarks run, whatever they say: each group of figures once, with next to nothing to do."""
 
 import math
+import os
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 
 from bench.__main__ import GROUPS, measure
 from bench.harness import TINY, Case, Cpu, Figure, Meter, Round, Rounds, Sample, Work
+from tests.support.kafka import demand_java
 
 FIELDS = ["name", "unit", "ours", "other", "other_name", "ratio", "goal", "met"]
 
@@ -17,6 +19,8 @@ async def test_a_group_of_figures_is_measured_and_kept(
     group: str, tmp_path: Path, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", postgres_dsn)
+    if group == "kafka" and "KAFKA_BOOTSTRAP" not in os.environ:
+        await demand_java()
     results = tmp_path / "results.json"
 
     figures = await measure(TINY, [group], results)

@@ -102,11 +102,16 @@ async def broker_for_everybody(directory: Path) -> AsyncIterator[str]:
 @asynccontextmanager
 async def broker_of_ones_own(directory: Path, instead_of: str = "") -> AsyncIterator[LocalBroker]:
     """A broker that may be stopped, killed and paused."""
+    await demand_java(instead_of)
+    async with LocalBroker(directory) as broker:
+        yield broker
+
+
+async def demand_java(instead_of: str = "") -> None:
+    """For whoever starts a broker by other means: no test where there can be none."""
     missing = await asyncio.to_thread(_what_is_missing)
     if missing is not None:
         _not_checked("; ".join(filter(None, (instead_of, missing))))
-    async with LocalBroker(directory) as broker:
-        yield broker
 
 
 def _not_checked(why: str) -> NoReturn:

@@ -84,6 +84,11 @@ class LocalBroker:
         return self.directory / "kafka.log"
 
     @property
+    def pid(self) -> int | None:
+        """Of the virtual machine; None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 

@@ -1,13 +1,18 @@
 """What good practice says, and templates, through gRPC on a real PostgreSQL."""
 
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import grpc
 import pytest
+from msgspec.structs import replace
 
 from okr.goals.v1 import goals_pb2
 from okr.goals.v1 import practice_pb2 as pb
-from okr_goals.practice.library import library, matching
+from okr_contracts.goals import Measurement, TemplateKeyResult
+from okr_goals.practice import drafts
+from okr_goals.practice.library import Template, library, matching
 from tests.goals.office import Office
 from tests.support.house import new_id, refused
 
@@ -130,6 +135,80 @@ async def test_an_objective_becomes_a_template_of_ones_own(office: Office) -> No
     assert (own.template_id, own.own, own.objective) == (saved.template_id, True, "Bread that people come back for")
     request = application(office, await office.draft_cycle(name="Q2 2026"), saved.template_id)
     await office.desk.practice.ApplyTemplate(request)
+
+
+async def test_a_template_made_of_milestones_can_be_begun_with_in_another_cycle(office: Office) -> None:
+    objective_id = await office.draft(await office.active_cycle(), title="Hand over when we said we would")
+    parts = [
+        goals_pb2.Milestone(milestone_id=new_id(), title="Shell", weight="0.4", due_on="2026-02-01"),
+        goals_pb2.Milestone(milestone_id=new_id(), title="Roof", weight="0.6"),
+    ]
+    building = {"type": goals_pb2.KEY_RESULT_TYPE_MILESTONE, "measurement": goals_pb2.Measurement(milestones=parts)}
+    await office.define(objective_id, title="Building", start="", commit="", target="", unit="", **building)
+    saved = pb.SaveTemplateRequest(
+        request_id=new_id(), template_id=new_id(), objective_id=objective_id, industry="Sites", function="build"
+    )
+    await office.desk.practice.SaveTemplate(saved)
+    request = application(
+        office,
+        await office.draft_cycle(name="Q2 2026", starts_on="2026-04-01", ends_on="2026-06-30"),
+        saved.template_id,
+    )
+    answer = await office.desk.practice.ApplyTemplate(request)
+    (made,) = (await office.objective(request.objective_id, answer.receipt.position)).key_results
+    found = [(each.title, each.weight, each.due_on) for each in made.measurement.milestones]
+    assert found == [("Shell", "0.4", "2026-06-30"), ("Roof", "0.6", "2026-06-30")]
+    assert not {each.milestone_id for each in made.measurement.milestones} & {each.milestone_id for each in parts}
+    preview = await office.desk.practice.PreviewTemplate(
+        pb.PreviewTemplateRequest(
+            template_id=saved.template_id, cycle_id=request.cycle_id, unit_id=office.unit_id, owner_id=office.ana
+        )
+    )
+    shown = preview.draft.key_results[0].measurement.milestones
+    assert [(each.title, each.weight) for each in shown] == [("Shell", "0.4"), ("Roof", "0.6")]
+    assert "K3" not in rules_of(preview.findings)
+
+
+async def test_numbers_that_a_key_result_cannot_have_are_all_named_before_anything_is_made(office: Office) -> None:
+    cycle_id = await office.draft_cycle()
+    numbers = [
+        pb.TemplateNumbers(key_result=7, target="1"),
+        pb.TemplateNumbers(key_result=1, start="70"),
+        pb.TemplateNumbers(key_result=2, tolerance="5"),
+    ]
+    about = {"template_id": "SW2", "cycle_id": cycle_id, "unit_id": office.unit_id, "owner_id": office.ana}
+    named = [("numbers.0.key_result", "NO_SUCH_KEY_RESULT"), ("numbers.1.target", "DIRECTION_DIFFERS")]
+    named += [("numbers.2.tolerance", "NOT_OF_ITS_TYPE")]
+    with refused(INVALID) as answer:
+        await office.desk.practice.PreviewTemplate(pb.PreviewTemplateRequest(numbers=numbers, **about))
+    assert [(each.field, each.reason) for each in answer.refusal.violations] == named
+    with refused(INVALID) as answer:
+        await office.desk.practice.ApplyTemplate(application(office, cycle_id, "SW2", numbers=numbers))
+    assert [(each.field, each.reason) for each in answer.refusal.violations] == named
+
+
+def test_other_marks_leave_behind_what_a_sample_said_of_stretch_and_ambition() -> None:
+    said = Measurement(stretch=Decimal(200), ambition="aspirational")
+    sample = TemplateKeyResult("Trials", "increase", "trials", Decimal(100), Decimal(130), Decimal(150), said)
+    mine = Template("T", "any", "any", "Trials that turn into customers", "", (sample,))
+    own = drafts.Numbers(key_result=1, commit=Decimal(250), target=Decimal(250))
+    (definition,) = drafts.definitions(drafts.with_numbers(mine, [own]), UUID(int=1), UUID(int=2))
+    assert (definition.commit, definition.target) == (250, 250)
+    assert (definition.measurement.stretch, definition.measurement.ambition) == (None, None)
+
+
+def test_a_template_made_after_a_revision_does_not_repeat_an_ambition_that_it_overtook() -> None:
+    said = Measurement(ambition="committed")
+    revised = TemplateKeyResult("Trials", "increase", "trials", Decimal(100), Decimal(150), Decimal(180), said)
+    assert drafts.as_template(revised).measurement.ambition is None
+    assert drafts.as_template(replace(revised, target=Decimal(150))).measurement.ambition == "committed"
+
+
+async def test_a_template_may_be_named_in_any_case(office: Office) -> None:
+    request = application(office, await office.draft_cycle(), "cn1")
+    first = await office.desk.practice.ApplyTemplate(request)
+    request.request_id, request.template_id = new_id(), "CN1"
+    assert (await office.desk.practice.ApplyTemplate(request)).key_result_ids == first.key_result_ids
 
 
 async def test_what_a_template_needs_must_exist(office: Office) -> None:

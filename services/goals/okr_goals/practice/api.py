@@ -108,7 +108,7 @@ class PracticeService(practice_pb2_grpc.PracticeServiceServicer):
 
     async def PreviewTemplate(self, request: pb.PreviewTemplateRequest, context: Context) -> pb.PreviewTemplateResponse:
         said = accept(drafts.Application, request)
-        draft, key_results = await self._applied(said, UUID(int=0))
+        _, draft, key_results = await self._applied(said, UUID(int=0))
         message = draft_message(draft, key_results)
         message.parent_objective_id = request.parent_objective_id
         findings = await self._counsellor.on_draft(accept(drafts.Drafted, message))
@@ -116,8 +116,8 @@ class PracticeService(practice_pb2_grpc.PracticeServiceServicer):
 
     async def ApplyTemplate(self, request: pb.ApplyTemplateRequest, context: Context) -> pb.ApplyTemplateResponse:
         said = accept(ApplySaid, request)
-        draft, key_results = await self._applied(said, said.objective_id)
-        command = ApplyTemplate(draft=draft, template=said.template_id, key_results=key_results)
+        template, draft, key_results = await self._applied(said, said.objective_id)
+        command = ApplyTemplate(draft=draft, template=template.template_id, key_results=key_results)
         done = await self._execute(objectives, objectives.stream(said.objective_id), command, request)
         return pb.ApplyTemplateResponse(
             key_result_ids=[wire(each.key_result_id) for each in key_results], receipt=receipt(done)
@@ -132,7 +132,7 @@ class PracticeService(practice_pb2_grpc.PracticeServiceServicer):
 
     async def _applied(
         self, said: drafts.Application, objective_id: UUID
-    ) -> tuple[DraftObjective, tuple[DefineKeyResult, ...]]:
+    ) -> tuple[Template, DraftObjective, tuple[DefineKeyResult, ...]]:
         """What a template makes with somebody's numbers, for a unit and people who exist."""
         template = drafts.with_numbers(await self._template(said.template_id), said.numbers)
         accountable_id = said.accountable_id or said.owner_id
@@ -149,7 +149,7 @@ class PracticeService(practice_pb2_grpc.PracticeServiceServicer):
             title=said.title or template.objective,
             cycle=cycle,
         )
-        return draft, drafts.definitions(template, objective_id, accountable_id)
+        return template, draft, drafts.definitions(template, objective_id, accountable_id)
 
     async def _template(self, template_id: str) -> Template:
         """Of the library or one's own. Raises NotFoundError."""

@@ -55,6 +55,9 @@ def draft_message(draft: DraftObjective, key_results: tuple[DefineKeyResult, ...
 
 
 def _sample(each: TemplateKeyResult) -> practice_pb2.KeyResultDraft:
+    measurement = measurement_message(each.measurement)
+    for milestone in measurement.milestones:
+        milestone.due_on = ""  # its day was one of the cycle that the template was made in
     return practice_pb2.KeyResultDraft(
         title=each.title,
         type=enum_value(goals_pb2.KeyResultType, each.type, "KEY_RESULT_TYPE_"),
@@ -62,7 +65,7 @@ def _sample(each: TemplateKeyResult) -> practice_pb2.KeyResultDraft:
         commit=wire(each.commit),
         target=wire(each.target),
         unit=each.unit,
-        measurement=measurement_message(each.measurement),
+        measurement=measurement,
     )
 
 
@@ -92,6 +95,10 @@ def _definition(command: DefineKeyResult) -> practice_pb2.KeyResultDraft:
             low=wire(said.low),
             high=wire(said.high),
             tolerance=wire(said.tolerance),
+            milestones=[
+                goals_pb2.Milestone(milestone_id=wire(each.milestone_id), title=each.title, weight=wire(each.weight))
+                for each in said.milestones
+            ],
             meanings=said.meanings,
             metric=said.metric,
             update_days=said.update_days,

@@ -17,12 +17,16 @@ class Run:
     """One seeded run. Everybody who decides anything draws from a source of their own, so that the same
     seed makes each of them decide the same again, whatever the machine interleaves."""
 
-    def __init__(self, name: str, seconds: float) -> None:
-        """`seconds` is the share within the ordinary tests; CHAOS_SECONDS asks for more, CHAOS_SEED for a replay."""
+    def __init__(self, name: str, seconds: float, again: str = "") -> None:
+        """`seconds` is the share within the ordinary tests; CHAOS_SECONDS asks for more, CHAOS_SEED for a replay.
+
+        `again` is the command that repeats the run, where it is not `make chaos` for as many seconds.
+        """
         self.seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
         asked = os.environ.get("CHAOS_SECONDS")
         self.seconds = float(asked) / RUNS if asked else seconds
         self.name = name
+        self._again = again or f"CHAOS_SECONDS={self.seconds * RUNS:g} make chaos"
         self.happened: list[str] = []
         """The faults so far, in words."""
 
@@ -35,7 +39,7 @@ class Run:
     @contextmanager
     def told(self) -> Iterator[None]:
         """Say the seed before anything happens; when it fails say it again, with what led there."""
-        replay = f"CHAOS_SEED={self.seed} CHAOS_SECONDS={self.seconds * RUNS:g} make chaos"
+        replay = f"CHAOS_SEED={self.seed} {self._again}"
         print(f"{self.name}: replay with {replay}", flush=True)
         try:
             yield

@@ -58,7 +58,12 @@ class Faults:
         if not self._deck:
             self._deck = self.kinds
             self._choices.shuffle(self._deck)
-        return await self._deck.pop()()
+        fault = self._deck.pop()
+        try:
+            return await fault()
+        except BaseException as error:
+            error.add_note(f"in the midst of{fault.__name__.replace('_', ' ')}")
+            raise
 
     async def _some_more(self) -> None:
         await self._beat.reach(self._beat.count + self._choices.randint(*BETWEEN))

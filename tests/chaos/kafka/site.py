@@ -33,7 +33,8 @@ from tests.chaos.kafka.chronicle import (
     heard,
 )
 from tests.chaos.kafka.consumer_process import ConsumerProcess, consumer_process
-from tests.chaos.writers import SAYS
+from tests.chaos.run import PATIENCE_SECONDS, Run
+from tests.chaos.writers import SAYS, Writers
 from tests.eventstore.garden import Garden
 from tests.support.kafka import LocalBroker, Topics, broker_of_ones_own
 from tests.support.relay_process import HeldRelay, RelayProcess, relay_process
@@ -77,8 +78,9 @@ class Turns:
         """Return when nobody has a command under way."""
         self._open.clear()
         self._all_rest.clear()
-        if self._resting < self._writers:
-            await self._all_rest.wait()
+        async with asyncio.timeout(2 * PATIENCE_SECONDS):  # a writer gives up before
+            if self._resting < self._writers:
+                await self._all_rest.wait()
 
     def resume(self) -> None:
         self._open.set()
@@ -167,7 +169,9 @@ class Site:
         """How many partitions these relays hold, by the database's clock."""
         with contextlib.suppress(StoreUnavailableError):
             held: int = await self.database.fetchval(
-                "SELECT count(*) FROM relay_lease WHERE owner = ANY($1) AND leased_until > clock_timestamp()", owners
+                """SELECT count(*) FROM relay_lease
+                    WHERE split_part(owner, ':', 1) = ANY($1) AND leased_until > clock_timestamp()""",
+                owners,
             )
             return held
         return 0
@@ -260,6 +264,23 @@ async def opened(stack: AsyncExitStack, dsn: str) -> Database:
     database = await Database.open(dsn, SCHEMA)
     stack.push_async_callback(database.close)
     return database
+
+
+@asynccontextmanager
+async def at_work(writers: Writers, built: Site, count: int, run: Run) -> AsyncIterator["list[asyncio.Task[None]]"]:
+    """So many writers, half of them through each log; nobody writes when this is left."""
+    writing = [
+        asyncio.create_task(writers.write(built.logs[number % 2], run.choices(f"writer {number}")))
+        for number in range(count)
+    ]
+    try:
+        yield writing
+        writers.stop()
+        await asyncio.gather(*writing)
+    finally:
+        for task in writing:
+            task.cancel()
+        await asyncio.gather(*writing, return_exceptions=True)
 
 
 def one_of(choices: random.Random, things: Mapping[str, Any]) -> str:

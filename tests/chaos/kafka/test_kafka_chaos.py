@@ -5,65 +5,58 @@ fault everybody catches up and is judged. CHAOS_SEED replays a run's decisions, 
 """
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.kafka.faults import Faults
-from tests.chaos.kafka.site import STREAMS, Turns, site
+from tests.chaos.kafka.site import STREAMS, Turns, at_work, site
 from tests.chaos.run import Beat, Run
 from tests.chaos.writers import Writers
 
 pytestmark = pytest.mark.timeout(0)  # as long as asked; each step has a patience of its own
-SECONDS = 40.0
+SECONDS = 35.0
 """The share within the ordinary tests: about half of the kinds, others each time. A longer run has them all."""
 WRITERS = 8
 COMMANDS_PER_SECOND = 60.0
 """So few that a topic read and judged after each fault takes the machine little; the figure is about many."""
-LONG = "CHAOS_SECONDS" in os.environ
 
 
 async def test_nothing_is_lost_doubled_or_reordered_over_kafka_whatever_fails(tmp_path: Path) -> None:
     run, beat, turns = Run("kafka", SECONDS), Beat(), Turns(WRITERS, COMMANDS_PER_SECOND)
-    began = time.monotonic()
+    began, is_long = time.monotonic(), run.seconds > SECONDS
     with run.told():
         async with site(tmp_path) as built:
             faults = Faults(
                 *(run, beat, built, tmp_path / "data"),
-                away_seconds=60.0 if LONG else 3.0,
-                comings=8 if LONG else 2,
+                away_seconds=60.0 if is_long else 3.0,
+                comings=8 if is_long else 2,
             )
             writers = Writers(STREAMS, beat, built.logs, turns.turn)
-            writing = [
-                asyncio.create_task(writers.write(built.logs[number % 2], run.choices(f"writer {number}")))
-                for number in range(WRITERS)
-            ]
-            await turns.rest()
-            await built.caught_up()  # everybody is there and at work
-            turns.resume()
-            while time.monotonic() - began < run.seconds or not run.happened:
-                struck = time.monotonic()
-                striking = asyncio.create_task(faults.strike())
-                await asyncio.wait((striking, *writing), return_when=asyncio.FIRST_COMPLETED)
-                for task in writing:
-                    if task.done():
-                        task.result()
-                run.note(await striking)
-                broken = time.monotonic()
+            async with at_work(writers, built, WRITERS, run) as writing:
                 await turns.rest()
-                await built.caught_up()
-                caught_up = time.monotonic()
-                assert await built.faults(writers.history) == []
-                print(
-                    f"kafka: {run.happened[-1]} ({broken - struck:.1f} s),"
-                    f" caught up in {caught_up - broken:.1f} s, judged in {time.monotonic() - caught_up:.1f} s",
-                    flush=True,
-                )
+                await built.caught_up()  # everybody is there and at work
                 turns.resume()
-            writers.stop()
-            await asyncio.gather(*writing)
+                while time.monotonic() - began < run.seconds or not run.happened:
+                    struck = time.monotonic()
+                    striking = asyncio.create_task(faults.strike())
+                    await asyncio.wait((striking, *writing), return_when=asyncio.FIRST_COMPLETED)
+                    for task in writing:
+                        if task.done():
+                            task.result()
+                    run.note(await striking)
+                    broken = time.monotonic()
+                    await turns.rest()
+                    await built.caught_up()
+                    caught_up = time.monotonic()
+                    assert await built.faults(writers.history) == []
+                    print(
+                        f"kafka: {run.happened[-1]} ({broken - struck:.1f} s),"
+                        f" caught up in {caught_up - broken:.1f} s, judged in {time.monotonic() - caught_up:.1f} s",
+                        flush=True,
+                    )
+                    turns.resume()
             statuses = (await built.statuses()).values()
             assert not any(any(status["halted"]) for status in statuses)
             print(

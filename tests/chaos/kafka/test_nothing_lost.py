@@ -17,7 +17,7 @@ import pytest
 from okr_chassis.kafka.source import KafkaSource
 from okr_eventstore.errors import StoreUnavailableError
 from tests.chaos.history import disagreements, missed
-from tests.chaos.kafka.site import ORGANIZATIONS, PARTITIONS, STREAMS, Site, Turns, site
+from tests.chaos.kafka.site import ORGANIZATIONS, PARTITIONS, STREAMS, Site, Turns, at_work, site
 from tests.chaos.run import PATIENCE_SECONDS, Beat, Run
 from tests.chaos.writers import Writers
 from tests.eventstore.garden import watered
@@ -30,6 +30,7 @@ EVENTS = 50_000 if LONG else 3_000
 WRITERS = 16
 COMMANDS_PER_SECOND = 100_000.0 if LONG else 150.0
 """The small load has to last as long as the faults do."""
+AGAIN = ("CHAOS_SECONDS=1 " if LONG else "") + ".venv/bin/pytest -s tests/chaos/kafka/test_nothing_lost.py"
 EVENTS_A_COMMAND = 2
 """On average."""
 
@@ -73,30 +74,26 @@ class Outcome:
     seconds: float
 
 
-async def under_fire(run: Run, directory: Path, kind: type[HeldRelay]) -> Outcome:
+async def under_fire(run: Run, directory: Path, kind: type[HeldRelay], deaths: int) -> Outcome:
+    """Relay and broker die so many times; the judge's word on topic and reader afterwards."""
     beat, turns = Beat(), Turns(WRITERS, COMMANDS_PER_SECOND)
     second_death = run.choices("faults").choice(MOMENTS)
     began = time.monotonic()
     async with site(directory, relays=0, consumers=0) as built, reading(built) as reader:
         relay = await built.add_relay(kind, held_at=BEFORE_SEND, free_events=EVENTS // 10)
         writers = Writers(STREAMS, beat, built.logs, turns.turn)
-        writing = [
-            asyncio.create_task(writers.write(built.logs[number % 2], run.choices(f"writer {number}")))
-            for number in range(WRITERS)
-        ]
-        for next_death in (second_death, ""):
-            run.note(f"kill -9 of the relay {await relay.held()}")
-            await relay.kill()
-            relay = await built.add_relay(kind, held_at=next_death, free_events=EVENTS // 4)
-            while (await relay.status())["published"] == 0:
-                pass  # asking takes long enough
-            await beat.reach(beat.count + EVENTS // 100)
-            run.note("kill -9 of the broker")
-            await built.broker.kill()
-            await built.broker.start()
-        await beat.reach(EVENTS // EVENTS_A_COMMAND)
-        writers.stop()
-        await asyncio.gather(*writing)
+        async with at_work(writers, built, WRITERS, run):
+            for next_death in [second_death, ""][-deaths:]:
+                run.note(f"kill -9 of the relay {await relay.held()}")
+                await relay.kill()
+                relay = await built.add_relay(kind, held_at=next_death, free_events=EVENTS // 4)
+                while (await relay.status())["published"] == 0:
+                    pass  # asking takes long enough
+                await beat.reach(beat.count + EVENTS // 100)
+                run.note("kill -9 of the broker")
+                await built.broker.kill()
+                await built.broker.start()
+            await beat.reach(EVENTS // EVENTS_A_COMMAND)
         told = disagreements(writers.history, await built.held())
         await built.carried()
         await last_words(built, reader)
@@ -138,9 +135,9 @@ async def last_words(built: Site, reader: Reader) -> None:
 
 
 async def test_sixteen_writers_lose_nothing_while_relay_and_broker_are_killed_twice(tmp_path: Path) -> None:
-    run = Run("figure", 0)
+    run = Run("figure", 0, AGAIN)
     with run.told():
-        outcome = await under_fire(run, tmp_path, HeldRelay)
+        outcome = await under_fire(run, tmp_path, HeldRelay, deaths=2)
         assert outcome.faults == []
         print(
             f"figure: {outcome.events} events of {outcome.commands} commands by {WRITERS} writers,"
@@ -150,9 +147,9 @@ async def test_sixteen_writers_lose_nothing_while_relay_and_broker_are_killed_tw
 
 
 async def test_a_relay_that_moves_its_cursors_before_the_acknowledgement_is_caught(tmp_path: Path) -> None:
-    run = Run("figure", 0)
+    run = Run("figure", 0, AGAIN)
     with run.told():
-        outcome = await under_fire(run, tmp_path, RecklessRelay)
+        outcome = await under_fire(run, tmp_path, RecklessRelay, deaths=1)
         assert any("is lost" in fault for fault in outcome.faults), "in the topic"
         assert any("was never handed" in fault for fault in outcome.faults), "by the reader"
         assert not any("command" in fault for fault in outcome.faults), "the log itself is whole"

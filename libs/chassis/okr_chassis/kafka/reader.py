@@ -1,10 +1,9 @@
 """A whole log from its topic, from offset 0: what a rebuild reads where Kafka carries the events."""
 
 import asyncio
-import contextlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from types import TracebackType
@@ -14,8 +13,8 @@ from aiokafka.errors import KafkaError
 
 from okr_chassis.kafka.cluster import Admin, partitions_of_topic
 from okr_chassis.kafka.owner import Owner
-from okr_chassis.kafka.records import Carried, RecordError, event_of, place_of
-from okr_chassis.kafka.spool import Kept, Spool
+from okr_chassis.kafka.records import Carried, RecordError, opened, place_in
+from okr_chassis.kafka.spool import Spool
 from okr_chassis.kafka.topics import PREFIX, partition_of, topic_of
 from okr_eventstore.codec import Codec
 from okr_eventstore.errors import StoreUnavailableError
@@ -50,7 +49,6 @@ class KafkaReader:
         """Events that the topic lacked."""
         self._bootstrap = list(bootstrap)
         self._owner = owner
-        self._codec = codec
         self._lines = LineDecoder(codec)
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions = 0
@@ -93,31 +91,21 @@ class KafkaReader:
         return await self._owner.heads()
 
     async def backfill(self, shard: int, after: int, up_to: int) -> Sequence[RecordedEvent]:
-        """The events `after` < position ≤ `up_to`, from the topic as far as it has them."""
-        events: list[RecordedEvent] = []
-        for kept in await self._kept(shard, after, up_to):
-            with contextlib.suppress(RecordError):  # it was damaged; the owner has it whole
-                events.append(event_of(kept, self._codec))
-        if len(events) < up_to - after:
-            events += await self._others(shard, after, up_to, events)
-            events.sort(key=attrgetter("position"))
-        return events
+        """The events `after` < position ≤ `up_to` as they were recorded, from the owner.
+
+        Few are asked for so: those that came during a rebuild, and shards with one that no fold can digest.
+        """
+        return await self._owner.read(shard, after, up_to)
 
     async def page(self, shard: int, after: int, up_to: int) -> Sequence[ProjectedEvent]:
-        """The same without what only tells how an event was asked for, all decoded in one go."""
-        lines: list[bytes] = []
-        for kept in await self._kept(shard, after, up_to):
-            with contextlib.suppress(RecordError):
-                lines.append(line_of(kept))
-        events = self._lines.decode(b"\n".join(lines).decode()) if lines else []
+        """The same without what only tells how an event was asked for, from the topic as far as it has them."""
+        spool = await self._spool(partition_of(shard, self._partitions))
+        texts = list(spool.read(shard, after, up_to)) if spool is not None else []
+        events = self._lines.decode(b"\n".join(texts).decode()) if texts else []
         if len(events) < up_to - after:
             events = [*events, *await self._others(shard, after, up_to, events)]
             events.sort(key=attrgetter("position"))
         return events
-
-    async def _kept(self, shard: int, after: int, up_to: int) -> Iterable[Kept]:
-        spool = await self._spool(partition_of(shard, self._partitions))
-        return spool.read(shard, after, up_to) if spool is not None else ()
 
     async def _others(self, shard: int, after: int, up_to: int, found: Sequence[ProjectedEvent]) -> list[RecordedEvent]:
         """What lies between those that were found, from the owner."""
@@ -173,19 +161,19 @@ class KafkaReader:
         spool.put_away()
 
     def _keep(self, record: Carried, spool: Spool, heads: dict[int, Head]) -> None:
+        """What is no whole record of a relay is left to the owner."""
         try:
-            shard, epoch, position = place_of(record.headers)
+            headers = opened(record.headers)
+            shard, epoch, position = place_in(headers)
+            head = heads.get(shard)
+            if head is not None and head.epoch == epoch:
+                spool.add(shard, position, line_of(headers, record.value))
         except RecordError as error:
             log.error("%s: %s", self.topic, error)
-            return
-        head = heads.get(shard)
-        if head is not None and head.epoch == epoch:
-            spool.add(shard, position, record.value or b"", record.headers)
 
 
-def line_of(record: Carried) -> bytes:
-    """A record as a line of okr_eventstore.lines. Raises RecordError for one that is not whole."""
-    found = dict(record.headers)
+def line_of(found: Mapping[str, bytes], value: bytes | None) -> bytes:
+    """An opened record as a line of okr_eventstore.lines. Raises RecordError for one that is not whole."""
     try:
         return b'["%b %b",%b,%b,"%b",%b,%b,"%b","%b",%b,%b]' % (
             found["ce_type"],
@@ -198,7 +186,7 @@ def line_of(record: Carried) -> bytes:
             found["ce_recordedat"],
             found["ce_time"],
             _quoted(found["ce_actor"]),
-            (record.value or b"null").replace(b"\n", b" "),  # where JSON has a line's end, a space says the same
+            (value or b"null").replace(b"\n", b" "),  # where JSON has a line's end, a space says the same
         )
     except (LookupError, ValueError) as error:
         raise RecordError(f"no record of a relay: {error!r}") from error

@@ -1,40 +1,33 @@
-"""One partition's records on disk, shard by shard, so that a rebuild may fold one shard after the other.
+"""One partition's events on disk, shard by shard, so that a rebuild may fold one shard after the other.
 
 A partition holds its shards interleaved; a rebuild holds the rows of one shard at a time. In between stands this: the
-partition is read once, each shard's records are written away in pieces, and nothing is decoded until it is folded.
+partition is read once, each shard's events are written away as lines of text (okr_eventstore.lines), and nothing is
+decoded until it is folded.
 """
 
-import marshal
 import os
-from bisect import bisect_left
-from collections.abc import Iterator
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from tempfile import TemporaryFile
 from typing import NamedTuple
 
-from okr_chassis.kafka.records import Headers
-
-PIECE_RECORDS = 500
-"""Records of a shard that are written away together."""
+PIECE_LINES = 500
+"""Lines of a shard that are written away together."""
 WAITING_BYTES = 16 * 1024 * 1024
 """Of all shards together, before they are written away however few they are."""
 
-OPENED_PIECES = 4
-"""One for each of the shards that are folded at the same time, and a few to spare."""
-
-
-class Kept(NamedTuple):
-    """A record as it came, with the position it stands for."""
-
-    position: int
-    value: bytes
-    headers: Headers
-
 
 class _Piece(NamedTuple):
-    last: int
-    """The position of its last record."""
+    positions: Sequence[int]
+    """Of its lines, in order."""
     start: int
     size: int
+
+
+class _Waiting(NamedTuple):
+    positions: list[int]
+    lines: list[bytes]
 
 
 class Spool:
@@ -46,22 +39,24 @@ class Spool:
         self._file = TemporaryFile(prefix="okr-rebuild-")  # noqa: SIM115  # closed by close()
         self._end = 0
         self._pieces: dict[int, list[_Piece]] = {}
-        self._waiting: dict[int, list[tuple[int, bytes, Headers]]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._waiting_bytes = 0
-        self._opened: dict[int, tuple[int, list[tuple[int, bytes, Headers]]]] = {}
 
     def close(self) -> None:
         self._file.close()
 
-    def add(self, shard: int, position: int, value: bytes, headers: Headers) -> None:
-        """Keep a record. What repeats or goes back is dropped."""
+    def add(self, shard: int, position: int, line: bytes) -> None:
+        """Keep an event's line. What repeats or goes back is dropped."""
         if position <= self.last.get(shard, 0):
             return
         self.last[shard] = position
-        waiting = self._waiting.setdefault(shard, [])
-        waiting.append((position, value, headers))
-        self._waiting_bytes += len(value)
-        if len(waiting) >= PIECE_RECORDS:
+        waiting = self._waiting.get(shard)
+        if waiting is None:
+            waiting = self._waiting[shard] = _Waiting([], [])
+        waiting.positions.append(position)
+        waiting.lines.append(line)
+        self._waiting_bytes += len(line)
+        if len(waiting.lines) >= PIECE_LINES:
             self._put_away(shard)
         elif self._waiting_bytes >= WAITING_BYTES:
             self.put_away()
@@ -71,33 +66,28 @@ class Spool:
         for shard in list(self._waiting):
             self._put_away(shard)
 
-    def read(self, shard: int, after: int, up_to: int) -> Iterator[Kept]:
-        """The shard's records `after` < position ≤ `up_to`, in order."""
+    def read(self, shard: int, after: int, up_to: int) -> Iterator[bytes]:
+        """The lines of a shard's events `after` < position ≤ `up_to`, in order, many to a text."""
         pieces = self._pieces.get(shard, [])
-        for index in range(bisect_left(pieces, after + 1, key=lambda piece: piece.last), len(pieces)):
-            for position, value, headers in self._open(shard, index):
-                if position > up_to:
-                    return
-                if position > after:
-                    yield Kept(position, value, headers)
+        for index in range(bisect_right(pieces, after, key=lambda piece: piece.positions[-1]), len(pieces)):
+            positions, start, size = pieces[index]
+            if positions[0] > up_to:
+                return
+            text = os.pread(self._file.fileno(), size, start)
+            if after < positions[0] and positions[-1] <= up_to:
+                yield text
+            else:
+                begin, end = bisect_right(positions, after), bisect_right(positions, up_to)
+                if begin < end:
+                    yield b"\n".join(text.split(b"\n")[begin:end])
 
     def _put_away(self, shard: int) -> None:
-        records = self._waiting.pop(shard)
-        data = marshal.dumps(records)
-        os.pwrite(self._file.fileno(), data, self._end)
-        self._pieces.setdefault(shard, []).append(_Piece(records[-1][0], self._end, len(data)))
-        self._end += len(data)
-        self._waiting_bytes -= sum(len(value) for _, value, _ in records)
-
-    def _open(self, shard: int, index: int) -> list[tuple[int, bytes, Headers]]:
-        """A piece's records. Those opened last are kept: pages end in the middle of pieces."""
-        opened = self._opened.get(shard)
-        if opened is None or opened[0] != index:
-            piece = self._pieces[shard][index]
-            # The file is our own, has no name, and was written by this very process: safe to load.
-            opened = index, marshal.loads(os.pread(self._file.fileno(), piece.size, piece.start))
-            self._opened.pop(shard, None)
-            self._opened[shard] = opened
-            if len(self._opened) > OPENED_PIECES:
-                del self._opened[next(iter(self._opened))]
-        return opened[1]
+        positions, lines = self._waiting.pop(shard)
+        text = b"\n".join(lines)
+        os.pwrite(self._file.fileno(), text, self._end)
+        first, last = positions[0], positions[-1]
+        whole = last - first + 1 == len(positions)
+        kept = range(first, last + 1) if whole else array("q", positions)
+        self._pieces.setdefault(shard, []).append(_Piece(kept, self._end, len(text)))
+        self._end += len(text)
+        self._waiting_bytes -= sum(map(len, lines))

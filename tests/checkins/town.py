@@ -12,6 +12,7 @@ import grpc
 
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
+from okr.checkins.v1.rhythm_pb2_grpc import RhythmServiceStub
 from okr.directory.v1 import directory_pb2
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.goals.v1 import goals_pb2
@@ -47,6 +48,7 @@ class Voice:
         self.directory = DirectoryServiceStub(self.channel)
         self.goals = GoalsServiceStub(self.channel)
         self.checkins = CheckInsServiceStub(self.channel)
+        self.rhythm = RhythmServiceStub(self.channel)
         self.alignment = AlignmentServiceStub(self.channel)
         self.notifications = NotificationsServiceStub(self.channel)
 

@@ -15,7 +15,7 @@ from okr_contracts.goals import (
     KeyResultOpened,
     TargetRevised,
 )
-from okr_contracts.notifications import NotificationRaised, NotificationsEvent
+from okr_contracts.notifications import NotificationRaised, WatchEvent
 from okr_notifications.commands import Fact, Hear, LookAtPace
 from okr_notifications.decider import Watch, watch
 from tests.support.sealed import sealed
@@ -113,7 +113,7 @@ class Ears:
     """
 
     def __init__(self) -> None:
-        self.events: list[NotificationsEvent] = []
+        self.events: list[WatchEvent] = []
         self.heard: list[Hear] = []
 
     @property
@@ -135,7 +135,7 @@ class Ears:
         at = day(on)
         return self._told(watch.decide(self.state, LookAtPace(KEY_RESULT, at.date(), at)))
 
-    def _told(self, events: Sequence[NotificationsEvent]) -> list[NotificationRaised]:
+    def _told(self, events: Sequence[WatchEvent]) -> list[NotificationRaised]:
         self.events += events
         return [event for event in events if isinstance(event, NotificationRaised)]
 

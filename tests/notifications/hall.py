@@ -98,7 +98,7 @@ async def hall(dsn: str, now: datetime) -> AsyncIterator[Hall]:
             logs[name] = EventLog(name, databases[name], codec_of(name), clock)
             await logs[name].start()
             stack.push_async_callback(logs[name].close)
-        heard = subscriptions(Execute("notifications", CommandExecutor(logs["notifications"])))
+        heard = subscriptions(Execute("notifications", CommandExecutor(logs["notifications"])), clock)
         await ensure(databases["notifications"], [each.projection for each in heard if each.projection is not None])
         runners = await stack.enter_async_context(running(heard, databases, logs))
         yield Hall(clock, databases, logs, runners)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from okr.checkins.v1 import checkins_pb2
+from okr.checkins.v1 import checkins_pb2, rhythm_pb2
 from okr_chassis.codecs import codec_of
 from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.rebuild import rebuild, verify
@@ -38,6 +38,9 @@ async def a_busy_day(firm: Firm) -> None:
             note="counted again",
             reason="typed wrongly",
         )
+    )
+    await firm.ana.rhythm.ChooseCadence(
+        rhythm_pb2.ChooseCadenceRequest(request_id=new(), cycle_id=firm.cycle_id, weekday=rhythm_pb2.WEEKDAY_THURSDAY)
     )
     await firm.close(objective_id)
 

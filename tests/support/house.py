@@ -14,6 +14,7 @@ from grpc import aio
 
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
+from okr.checkins.v1.rhythm_pb2_grpc import RhythmServiceStub
 from okr.common.v1 import common_pb2
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
@@ -41,6 +42,7 @@ class Desk:
         self.goals: Any = GoalsServiceStub(self.channel)
         self.practice: Any = PracticeServiceStub(self.channel)
         self.checkins: Any = CheckInsServiceStub(self.channel)
+        self.rhythm: Any = RhythmServiceStub(self.channel)
         self.alignment: Any = AlignmentServiceStub(self.channel)
         self.notifications: Any = NotificationsServiceStub(self.channel)
         self.insights: Any = InsightsServiceStub(self.channel)

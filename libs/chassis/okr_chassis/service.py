@@ -108,6 +108,21 @@ class Reader:
                 if not await runner.caught_up(position.shard, position.position, left):
                     raise NotCaughtUpError(f"{runner.name} has not reached {position} yet; ask again")
 
+    async def has_heard_all(self, seconds: float) -> bool:
+        """Whether every read model of this service comes within so long to where the logs it is fed by end now.
+
+        For whoever judges what is not there: before that, nobody knows that it is not.
+        """
+        deadline = time.monotonic() + seconds
+        for runners in self._projections.values():
+            heads = await runners[0].source.heads()
+            for runner in runners:
+                for shard, head in heads.items():
+                    left = max(0.0, deadline - time.monotonic())
+                    if head.position and not await runner.caught_up(shard, head.position, left):
+                        return False
+        return True
+
     async def _epoch_fault(self, position: Position) -> str | None:
         """Numbers of another epoch were given out before the log was restored from a backup, and mean nothing now.
 

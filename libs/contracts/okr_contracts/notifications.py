@@ -9,7 +9,15 @@ from msgspec import Struct
 
 from okr_contracts.goals import PLAIN, KeyResultType, Measurement
 
-NotificationKind = Literal["became_accountable", "fell_behind", "commit_reached"]
+NotificationKind = Literal[
+    "became_accountable",
+    "fell_behind",
+    "commit_reached",
+    "check_in_due",
+    "check_in_overdue",
+    "check_in_escalated",
+    "check_ins_missed",
+]
 
 
 class NotificationRaised(Struct, frozen=True):
@@ -22,6 +30,27 @@ class NotificationRaised(Struct, frozen=True):
     objective_id: UUID
     key_result_title: str
     explanation: str
+
+
+class NudgeSent(Struct, frozen=True):
+    """A reminder of `subject_id` was raised for a person at `at`, because of the event `cause_id`."""
+
+    person_id: UUID
+    subject_id: UUID
+    cause_id: UUID
+    kind: NotificationKind
+    at: datetime
+
+
+class NudgeSuppressed(Struct, frozen=True):
+    """A reminder was held back, so that nobody drowns in them: `reason` names the limit."""
+
+    person_id: UUID
+    subject_id: UUID
+    cause_id: UUID
+    kind: NotificationKind
+    at: datetime
+    reason: Literal["one_a_day", "enough_this_week"]
 
 
 class WatchedPromise(Struct, frozen=True):
@@ -68,4 +97,6 @@ class KeyResultJudged(Struct, frozen=True):
     commits_told: tuple[Decimal, ...] = ()
 
 
-NotificationsEvent = NotificationRaised | KeyResultJudged
+WatchEvent = NotificationRaised | KeyResultJudged
+NudgeEvent = NotificationRaised | NudgeSent | NudgeSuppressed
+NotificationsEvent = NotificationRaised | KeyResultJudged | NudgeSent | NudgeSuppressed

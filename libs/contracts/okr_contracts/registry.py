@@ -11,7 +11,7 @@ from typing import Any, get_args
 from msgspec import Struct
 
 from okr_contracts.alignment import AlignmentEvent
-from okr_contracts.checkins import CheckInsEvent
+from okr_contracts.checkins import CheckInsEvent, RhythmEvent
 from okr_contracts.directory import DirectoryEvent
 from okr_contracts.goals import GoalsEvent
 from okr_contracts.notifications import NotificationsEvent
@@ -21,7 +21,7 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 EVENTS: dict[str, tuple[type[Struct], ...]] = {
     "directory": get_args(DirectoryEvent),
     "goals": get_args(GoalsEvent),
-    "checkins": get_args(CheckInsEvent),
+    "checkins": (*get_args(CheckInsEvent), *get_args(RhythmEvent)),
     "alignment": get_args(AlignmentEvent),
     "notifications": get_args(NotificationsEvent),
 }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import assert_never, cast
+from typing import assert_never, cast, get_args
 from uuid import UUID
 
 import asyncpg
@@ -20,9 +20,12 @@ from okr_contracts.checkins import (
     CheckInsEvent,
     CheckInsOpened,
     MilestoneReported,
+    RhythmEvent,
 )
 from okr_contracts.sealed import SealedText
 from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
+
+OTHERS = get_args(RhythmEvent)
 
 
 class CheckInRow(Row, frozen=True):
@@ -74,6 +77,8 @@ class KeyResultRow(Row, frozen=True):
 def project(rows: Rows, event: ProjectedEvent) -> None:
     """Each event writes the key result's row, so that the row's version is that of the stream: its etag."""
     organization_id = event.organization_id
+    if isinstance(event.data, OTHERS):
+        return  # of the rhythm, which has rows of its own
     fact = cast(CheckInsEvent, event.data)
     key_result = rows.get(KeyResultRow, organization_id, fact.key_result_id)
     match fact:

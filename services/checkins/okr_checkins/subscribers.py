@@ -1,4 +1,5 @@
-"""What checkins hears: its own log for its read model, goals to know which key results take values."""
+"""What checkins hears: its own log for its read models, goals to know which key results take values and who is to
+check them in, directory for where the people are."""
 
 from collections.abc import Sequence
 
@@ -6,6 +7,7 @@ from okr_chassis.commands import Execute
 from okr_checkins import read_model
 from okr_checkins.commands import CloseCheckIns, OpenCheckIns
 from okr_checkins.decider import check_ins
+from okr_checkins.rhythm import replica
 from okr_contracts.goals import KeyResultClosed, KeyResultOpened
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.runner import Subscription, each_stream
@@ -33,5 +35,8 @@ def subscriptions(execute: Execute) -> list[Subscription]:
 
     return [
         Subscription("checkins.check_ins", to="checkins", projection=read_model.check_ins),
+        Subscription("checkins.rhythm", to="checkins", projection=replica.rhythm),
         Subscription("checkins.duties", to="goals", react=duties),
+        Subscription("checkins.goals", to="goals", projection=replica.goals),
+        Subscription("checkins.directory", to="directory", projection=replica.directory),
     ]

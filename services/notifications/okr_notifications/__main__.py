@@ -22,7 +22,7 @@ def build(host: Host) -> Service:
     return Service(
         NAME,
         servicers=[(add_NotificationsServiceServicer_to_server, NotificationsService(host.reader, host.pages))],
-        subscriptions=subscriptions(host.execute),
+        subscriptions=subscriptions(host.execute, host.clock),
         jobs=[sweep.run],
     )
 

@@ -26,9 +26,9 @@ from okr_contracts.notifications import (
     KeyResultJudged,
     NotificationKind,
     NotificationRaised,
-    NotificationsEvent,
     WatchedPromise,
     WatchedValue,
+    WatchEvent,
 )
 from okr_eventstore.decider import Decider
 from okr_notifications.commands import Command, Fact, Hear, LookAtPace
@@ -44,7 +44,7 @@ class Watch(Struct, frozen=True):
     memory: Memory | None = None
 
 
-def decide(state: Watch, command: Command) -> list[NotificationsEvent]:
+def decide(state: Watch, command: Command) -> list[WatchEvent]:
     match command:
         case Hear():
             return _hear(state, command)
@@ -54,7 +54,7 @@ def decide(state: Watch, command: Command) -> list[NotificationsEvent]:
             assert_never(command)
 
 
-def _hear(state: Watch, command: Hear) -> list[NotificationsEvent]:
+def _hear(state: Watch, command: Hear) -> list[WatchEvent]:
     """Remember, then judge. What was heard before stays unheard for ever, whatever the bus repeats."""
     before = state.memory or _stranger(command.fact.key_result_id)
     if before.closed or command.position <= before.heard.get(command.service, 0):
@@ -64,7 +64,7 @@ def _hear(state: Watch, command: Hear) -> list[NotificationsEvent]:
         return []
     at = _not_before(before, command.at)
     after = replace(after, heard={**before.heard, command.service: command.position}, known_at=at)
-    told: list[NotificationsEvent] = []
+    told: list[WatchEvent] = []
     if isinstance(command.fact, ChampionAssigned) and after.accountable_id is not None:
         told.append(_accountable(command.fact, command.event_id))
     if after.latest is not None:
@@ -73,7 +73,7 @@ def _hear(state: Watch, command: Hear) -> list[NotificationsEvent]:
     return [after, *told]
 
 
-def _look(state: Watch, command: LookAtPace) -> list[NotificationsEvent]:
+def _look(state: Watch, command: LookAtPace) -> list[WatchEvent]:
     """A key result that nobody checks in falls behind too: without a value it stands where it started."""
     before = state.memory
     if before is None:
@@ -135,7 +135,7 @@ def _remember(memory: Memory, fact: Fact) -> Memory:
             assert_never(fact)
 
 
-def _judge(memory: Memory, at: datetime, cause: UUID) -> tuple[Memory, list[NotificationsEvent]]:
+def _judge(memory: Memory, at: datetime, cause: UUID) -> tuple[Memory, list[WatchEvent]]:
     """How the key result stands at `at`, and what its accountable champion has to hear of that.
 
     Nothing is judged before all of it is known: what was promised, that it is open, and who is
@@ -144,7 +144,7 @@ def _judge(memory: Memory, at: datetime, cause: UUID) -> tuple[Memory, list[Noti
     promise, person_id = memory.promise, memory.accountable_id
     if promise is None or person_id is None or not memory.open:
         return memory, []
-    told: list[NotificationsEvent] = []
+    told: list[WatchEvent] = []
 
     verdict = pace_of(promise, memory.latest, at)
     if verdict.behind and not memory.behind:
@@ -204,7 +204,7 @@ def _number(value: Decimal) -> str:
     return f"{plain(value):f}"
 
 
-def evolve(state: Watch, event: NotificationsEvent) -> Watch:
+def evolve(state: Watch, event: WatchEvent) -> Watch:
     match event:
         case KeyResultJudged():
             return Watch(event)

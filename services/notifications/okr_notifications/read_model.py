@@ -14,6 +14,8 @@ from okr_contracts.notifications import (
     KeyResultJudged,
     NotificationRaised,
     NotificationsEvent,
+    NudgeSent,
+    NudgeSuppressed,
     WatchedPromise,
     WatchedValue,
 )
@@ -78,6 +80,8 @@ def project(rows: Rows, event: ProjectedEvent) -> None:
         case KeyResultJudged() as memory:
             row = rows.get(WatchedRow, event.organization_id, memory.key_result_id)
             rows.put(_watched(row, memory))
+        case NudgeSent() | NudgeSuppressed():
+            pass  # what a person is told, is told by the notification beside it
         case _ as never:
             assert_never(never)
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from okr.common.v1 import common_pb2 as okr_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(okr/notifications/v1/notifications.proto\x12\x14okr.notifications.v1\x1a\x1aokr/common/v1/common.proto\"\xce\x01\n\x0cNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.okr.notifications.v1.NotificationKind\x12\x15\n\rkey_result_id\x18\x03 \x01(\t\x12\x14\n\x0cobjective_id\x18\x04 \x01(\t\x12\x18\n\x10key_result_title\x18\x05 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x06 \x01(\t\x12\x13\n\x0boccurred_at\x18\x07 \x01(\t\"S\n\x10ListInboxRequest\x12(\n\x04page\x18\x01 \x01(\x0b\x32\x1a.okr.common.v1.PageRequest\x12\x15\n\rmin_positions\x18\x02 \x03(\t\"g\n\x11ListInboxResponse\x12\x39\n\rnotifications\x18\x01 \x03(\x0b\x32\".okr.notifications.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xa8\x01\n\x10NotificationKind\x12!\n\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12(\n$NOTIFICATION_KIND_BECAME_ACCOUNTABLE\x10\x01\x12!\n\x1dNOTIFICATION_KIND_FELL_BEHIND\x10\x02\x12$\n NOTIFICATION_KIND_COMMIT_REACHED\x10\x03\x32t\n\x14NotificationsService\x12\\\n\tListInbox\x12&.okr.notifications.v1.ListInboxRequest\x1a\'.okr.notifications.v1.ListInboxResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(okr/notifications/v1/notifications.proto\x12\x14okr.notifications.v1\x1a\x1aokr/common/v1/common.proto\"\xce\x01\n\x0cNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.okr.notifications.v1.NotificationKind\x12\x15\n\rkey_result_id\x18\x03 \x01(\t\x12\x14\n\x0cobjective_id\x18\x04 \x01(\t\x12\x18\n\x10key_result_title\x18\x05 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x06 \x01(\t\x12\x13\n\x0boccurred_at\x18\x07 \x01(\t\"S\n\x10ListInboxRequest\x12(\n\x04page\x18\x01 \x01(\x0b\x32\x1a.okr.common.v1.PageRequest\x12\x15\n\rmin_positions\x18\x02 \x03(\t\"g\n\x11ListInboxResponse\x12\x39\n\rnotifications\x18\x01 \x03(\x0b\x32\".okr.notifications.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xc6\x02\n\x10NotificationKind\x12!\n\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12(\n$NOTIFICATION_KIND_BECAME_ACCOUNTABLE\x10\x01\x12!\n\x1dNOTIFICATION_KIND_FELL_BEHIND\x10\x02\x12$\n NOTIFICATION_KIND_COMMIT_REACHED\x10\x03\x12\"\n\x1eNOTIFICATION_KIND_CHECK_IN_DUE\x10\x04\x12&\n\"NOTIFICATION_KIND_CHECK_IN_OVERDUE\x10\x05\x12(\n$NOTIFICATION_KIND_CHECK_IN_ESCALATED\x10\x06\x12&\n\"NOTIFICATION_KIND_CHECK_INS_MISSED\x10\x07\x32t\n\x14NotificationsService\x12\\\n\tListInbox\x12&.okr.notifications.v1.ListInboxRequest\x1a\'.okr.notifications.v1.ListInboxResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'okr.notifications.v1.notifi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NOTIFICATIONKIND']._serialized_start=494
-  _globals['_NOTIFICATIONKIND']._serialized_end=662
+  _globals['_NOTIFICATIONKIND']._serialized_end=820
   _globals['_NOTIFICATION']._serialized_start=95
   _globals['_NOTIFICATION']._serialized_end=301
   _globals['_LISTINBOXREQUEST']._serialized_start=303
   _globals['_LISTINBOXREQUEST']._serialized_end=386
   _globals['_LISTINBOXRESPONSE']._serialized_start=388
   _globals['_LISTINBOXRESPONSE']._serialized_end=491
-  _globals['_NOTIFICATIONSSERVICE']._serialized_start=664
-  _globals['_NOTIFICATIONSSERVICE']._serialized_end=780
+  _globals['_NOTIFICATIONSSERVICE']._serialized_start=822
+  _globals['_NOTIFICATIONSSERVICE']._serialized_end=938
 # @@protoc_insertion_point(module_scope)

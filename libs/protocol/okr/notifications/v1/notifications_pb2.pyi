@@ -30,6 +30,14 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     NOTIFICATION_KIND_BECAME_ACCOUNTABLE: _NotificationKind.ValueType  # 1
     NOTIFICATION_KIND_FELL_BEHIND: _NotificationKind.ValueType  # 2
     NOTIFICATION_KIND_COMMIT_REACHED: _NotificationKind.ValueType  # 3
+    NOTIFICATION_KIND_CHECK_IN_DUE: _NotificationKind.ValueType  # 4
+    """today, to whoever is to check in"""
+    NOTIFICATION_KIND_CHECK_IN_OVERDUE: _NotificationKind.ValueType  # 5
+    """a working day later, to the same"""
+    NOTIFICATION_KIND_CHECK_IN_ESCALATED: _NotificationKind.ValueType  # 6
+    """three working days later, to the accountable champion"""
+    NOTIFICATION_KIND_CHECK_INS_MISSED: _NotificationKind.ValueType  # 7
+    """two in a row, to the objective's owner"""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper): ...
 
@@ -37,6 +45,14 @@ NOTIFICATION_KIND_UNSPECIFIED: NotificationKind.ValueType  # 0
 NOTIFICATION_KIND_BECAME_ACCOUNTABLE: NotificationKind.ValueType  # 1
 NOTIFICATION_KIND_FELL_BEHIND: NotificationKind.ValueType  # 2
 NOTIFICATION_KIND_COMMIT_REACHED: NotificationKind.ValueType  # 3
+NOTIFICATION_KIND_CHECK_IN_DUE: NotificationKind.ValueType  # 4
+"""today, to whoever is to check in"""
+NOTIFICATION_KIND_CHECK_IN_OVERDUE: NotificationKind.ValueType  # 5
+"""a working day later, to the same"""
+NOTIFICATION_KIND_CHECK_IN_ESCALATED: NotificationKind.ValueType  # 6
+"""three working days later, to the accountable champion"""
+NOTIFICATION_KIND_CHECK_INS_MISSED: NotificationKind.ValueType  # 7
+"""two in a row, to the objective's owner"""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,1 @@
+"""Who is to check in on what by when, and what became of it."""

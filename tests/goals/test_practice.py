@@ -13,10 +13,12 @@ from okr.goals.v1 import practice_pb2 as pb
 from okr_contracts.goals import Measurement, TemplateKeyResult
 from okr_goals.practice import drafts
 from okr_goals.practice.library import Template, library, matching
+from okr_rules import lint
 from tests.goals.office import Office
 from tests.support.house import new_id, refused
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+SAFE = goals_pb2.Measurement(guard_rail=True, ambition=goals_pb2.AMBITION_COMMITTED)
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 SIZES = {"software": 3, "marketing": 3, "sales": 3, "people": 3, "small business": 3, "construction": 4,
@@ -53,6 +55,14 @@ def test_the_library_covers_every_industry() -> None:
     for template in library():
         counted[template.industry.casefold()] = counted.get(template.industry.casefold(), 0) + 1
     assert counted == SIZES
+
+
+@pytest.mark.parametrize("template", library(), ids=lambda template: template.template_id)
+def test_no_template_is_found_fault_with_for_its_words(template: Template) -> None:
+    definitions = drafts.definitions(template, UUID(int=1), UUID(int=2))
+    key_results = tuple(drafts.draft_of_definition(each, place) for place, each in enumerate(definitions, start=1))
+    draft = lint.DraftObjective("o", template.objective, "ana", "Q1", "team", key_results, has_parent=True)
+    assert {finding.rule.id for finding in lint.lint(draft)} <= {"O4"}, "a short title is a matter of taste"
 
 
 def test_templates_are_found_by_words_of_anything_they_say() -> None:
@@ -193,7 +203,7 @@ def test_other_marks_leave_behind_what_a_sample_said_of_stretch_and_ambition() -
     mine = Template("T", "any", "any", "Trials that turn into customers", "", (sample,))
     own = drafts.Numbers(key_result=1, commit=Decimal(250), target=Decimal(250))
     (definition,) = drafts.definitions(drafts.with_numbers(mine, [own]), UUID(int=1), UUID(int=2))
-    assert (definition.commit, definition.target) == (250, 250)
+    assert (definition.commit, definition.target) == (Decimal(250), Decimal(250))
     assert (definition.measurement.stretch, definition.measurement.ambition) == (None, None)
 
 
@@ -273,6 +283,17 @@ async def test_a_finding_can_be_overridden_with_a_reason_and_a_binding_one_canno
         await office.desk.practice.OverrideLint(
             pb.OverrideLintRequest(request_id=new_id(), objective_id=objective_id, rule="Z1", reason="because")
         )
+
+
+async def test_what_was_committed_and_then_revised_apart_is_judged_by_its_marks(office: Office) -> None:
+    objective_id = await office.draft(await office.active_cycle())
+    key_result_id = await office.define(objective_id, start="10", commit="5", target="5", measurement=SAFE)
+    assert "K10" not in rules_of((await lint_of(office, objective_id)).findings)
+    revision = goals_pb2.ReviseTargetRequest(
+        request_id=new_id(), objective_id=objective_id, key_result_id=key_result_id, target="2", reason="safer still"
+    )
+    position = (await office.goals.ReviseTarget(revision)).receipt.position
+    assert "K10" in rules_of((await lint_of(office, objective_id, position)).findings)
 
 
 async def test_a_draft_that_exists_nowhere_gets_all_its_findings_at_once(office: Office) -> None:

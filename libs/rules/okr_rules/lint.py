@@ -4,7 +4,6 @@ All findings of a draft come at once. Each names its rule, why there is such a r
 strong example. Most can be overridden once, with a reason; those that make numbers meaningless cannot.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -160,9 +159,8 @@ def _belongs(objective: DraftObjective, _: RuleParameters) -> Iterator[_Found]:
     "Customers find answers without waiting for us",
 )
 def _outcome(objective: DraftObjective, _: RuleParameters) -> Iterator[_Found]:
-    first = words.first_word(objective.title)
-    if first in words.DELIVERY_VERBS:
-        yield "warning", objective.id, f"it begins with “{first}”: what will be better once that is done?"
+    if verb := words.delivery_in(objective.title):
+        yield "warning", objective.id, f"it asks to “{verb}”: what will be better once that is done?"
 
 
 @_rule(
@@ -172,8 +170,8 @@ def _outcome(objective: DraftObjective, _: RuleParameters) -> Iterator[_Found]:
     "Growth we can plan with",
 )
 def _no_digits(objective: DraftObjective, _: RuleParameters) -> Iterator[_Found]:
-    if digits := re.findall(r"\d+", objective.title):
-        yield "warning", objective.id, f"it holds the number {digits[0]}: let a key result measure it"
+    if number := words.number_in(objective.title):
+        yield "warning", objective.id, f"it holds the number {number}: let a key result measure it"
 
 
 @_rule(
@@ -312,7 +310,8 @@ def _in_order(objective: DraftObjective, _: RuleParameters) -> Iterator[_Found]:
 )
 def _effect(objective: DraftObjective, _: RuleParameters) -> Iterator[_Found]:
     for each in objective.key_results:
-        if counted := words.activity_in(each.title, each.unit):
+        less_is_better = each.kind in ("decrease", "maintain")
+        if not less_is_better and (counted := words.activity_in(each.title, each.unit)):
             yield "warning", each.id, f"it counts {counted}: what changes when there are more of them?"
 
 
@@ -338,7 +337,7 @@ def _both_ends(objective: DraftObjective, _: RuleParameters) -> Iterator[_Found]
 def _balanced(objective: DraftObjective, _: RuleParameters) -> Iterator[_Found]:
     guarded = any(each.guard_rail or words.is_quality(each.title) for each in objective.key_results)
     for each in objective.key_results:
-        if not guarded and words.is_speed_or_volume(each.title, each.unit):
+        if not guarded and words.is_speed_or_volume(each.title, each.unit, falls=each.kind == "decrease"):
             yield "warning", each.id, "it measures speed or volume, and nothing beside it measures quality or safety"
 
 

@@ -16,7 +16,7 @@ from okr_goals import read_model, replica
 from okr_goals.practice.drafts import Drafted, draft_key_result
 from okr_goals.read_model import ChampionEntry, OverriddenRow, Reads
 from okr_rules import lint
-from okr_rules.commitment import ambition_of
+from okr_rules.commitment import Ambition, ambition_of
 from okr_rules.lint import DraftKeyResult, DraftObjective, Finding
 
 _champions = msgspec.json.Decoder(tuple[ChampionEntry, ...])
@@ -136,7 +136,7 @@ def _drafted(row: asyncpg.Record) -> DraftKeyResult:
         commit=row["commit"],
         target=row["target"],
         stretch=details.stretch,
-        ambition=details.ambition or ambition_of(row["commit"], row["target"]),
+        ambition=_ambition(row, details),
         indicator=details.indicator,
         guard_rail=details.guard_rail,
         milestone_weights=tuple(each.weight for each in details.milestones),
@@ -146,3 +146,11 @@ def _drafted(row: asyncpg.Record) -> DraftKeyResult:
         update_days=details.update_days,
         metric=details.metric,
     )
+
+
+def _ambition(row: asyncpg.Record, details: Measurement) -> Ambition:
+    """Its marks tell, since a revision may have overtaken what was said. Zones in words are no marks."""
+    told = ambition_of(row["commit"], row["target"])
+    if row["type"] != "ordinal":
+        return told
+    return details.ambition or ("committed" if details.guard_rail else told)

@@ -35,7 +35,6 @@ AFTER = "after"
 MOMENTS = (BEFORE, DURING, AFTER)
 SLOW_SECONDS = SESSION_MS / 1000 * 1.2
 """Longer than Kafka waits for a sign of life."""
-OVERDUE_SECONDS = 3.0
 
 
 class Consumer:
@@ -109,7 +108,7 @@ class Consumer:
 
 async def main(settings: Mapping[str, Any]) -> None:
     logs.configure("warning", terminal=False)
-    source_module.OVERDUE_SECONDS = OVERDUE_SECONDS
+    source_module.OVERDUE_SECONDS = settings["overdue_seconds"]
     database = await Database.open(settings["dsn"], settings["schema"])
     async with asking_log(settings["owner"], InternalIssuer(Path(settings["key_file"]))) as stub:
         consumer = Consumer(settings, database, OwnersLog("garden", "garden", stub, codec()))

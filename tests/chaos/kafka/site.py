@@ -6,12 +6,14 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from okr_chassis.issuer import InternalIssuer, keep_internal_key
+from okr_chassis.kafka.leases import LEASE_SECONDS
 from okr_chassis.kafka.owner import OwnersLog
 from okr_chassis.kafka.reader import KafkaReader
 from okr_chassis.kafka.relay import Relay
+from okr_chassis.kafka.source import OVERDUE_SECONDS
 from okr_chassis.postgres import EmbeddedPostgres
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
@@ -42,14 +44,26 @@ from tests.support.relays import organizations
 
 SCHEMA = "garden"
 PARTITIONS = 8
-RELAY_LEASE_SECONDS = 2.0
-RELAY_PATIENCE_SECONDS = 2.0
-CAUGHT_UP_SECONDS = 90.0
+CAUGHT_UP_SECONDS = 150.0
 """How long consumers may take to have everything after the worst of faults, on a machine that has more to do."""
 
 ORGANIZATIONS = organizations(16)
 """Two in each partition, each with a shard for itself."""
 STREAMS: list[Stream] = [(organization, f"plant-{n}") for organization in ORGANIZATIONS for n in range(2)]
+
+
+class Patience(NamedTuple):
+    """How long relays and consumers wait before they think something wrong."""
+
+    lease_seconds: float
+    kafka_seconds: float | None
+    overdue_seconds: float
+
+
+HURRIED = Patience(2.0, 2.0, 3.0)
+"""So that a short run sees a lot."""
+USUAL = Patience(LEASE_SECONDS, None, OVERDUE_SECONDS)
+"""As in production."""
 
 
 class Turns:
@@ -90,7 +104,13 @@ class Site:
     """Relays and consumers as processes; the log, its owner and the writers' side in this one."""
 
     def __init__(
-        self, stack: AsyncExitStack, directory: Path, postgres: EmbeddedPostgres, broker: LocalBroker, garden: Garden
+        self,
+        stack: AsyncExitStack,
+        directory: Path,
+        postgres: EmbeddedPostgres,
+        broker: LocalBroker,
+        garden: Garden,
+        patience: Patience,
     ) -> None:
         self.postgres = postgres
         self.broker = broker
@@ -100,6 +120,7 @@ class Site:
         self.logs: list[EventLog] = [garden.log]
         self.relays: dict[str, RelayProcess] = {}
         self.consumers: dict[str, ConsumerProcess] = {}
+        self._patience = patience
         self._stack = stack
         self._directory = directory
         self._number = 0
@@ -136,8 +157,8 @@ class Site:
                 self.topics.prefix,
                 kind=kind,
                 owner=owner,
-                lease_seconds=RELAY_LEASE_SECONDS,
-                patience_seconds=RELAY_PATIENCE_SECONDS,
+                lease_seconds=self._patience.lease_seconds,
+                patience_seconds=self._patience.kafka_seconds,
                 complaints=self._complaints,
                 **options,
             )
@@ -156,6 +177,7 @@ class Site:
             "owner": self._address,
             "key_file": str(self._directory / "internal.key"),
             "instance": instance,
+            "overdue_seconds": self._patience.overdue_seconds,
         }
         self.consumers[instance] = await self._stack.enter_async_context(consumer_process(settings, self._complaints))
         return instance
@@ -234,7 +256,9 @@ class Site:
 
 
 @asynccontextmanager
-async def site(directory: Path, *, relays: int = 2, consumers: int = 2) -> AsyncIterator[Site]:
+async def site(
+    directory: Path, *, relays: int = 2, consumers: int = 2, patience: Patience = HURRIED
+) -> AsyncIterator[Site]:
     assert len({shard_of(organization) for organization in ORGANIZATIONS}) == len(ORGANIZATIONS)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(broker_of_ones_own(directory / "kafka"))
@@ -246,7 +270,7 @@ async def site(directory: Path, *, relays: int = 2, consumers: int = 2) -> Async
         garden = Garden(database)
         await garden.log.start()
         stack.push_async_callback(garden.log.close)
-        built = Site(stack, directory, postgres, broker, garden)
+        built = Site(stack, directory, postgres, broker, garden, patience)
         other = EventLog("garden", await opened(stack, postgres.dsn), garden.codec)
         await other.start()
         stack.push_async_callback(other.close)

@@ -17,6 +17,7 @@ from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.checkins.v1.rhythm_pb2_grpc import RhythmServiceStub
 from okr.common.v1 import common_pb2
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
+from okr.goals.v1.cycles_pb2_grpc import CyclesServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.goals.v1.practice_pb2_grpc import PracticeServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
@@ -40,6 +41,7 @@ class Desk:
         self.channel: aio.Channel = connect(platform.address, lambda: token, deadline_seconds=30.0)
         self.directory: Any = DirectoryServiceStub(self.channel)
         self.goals: Any = GoalsServiceStub(self.channel)
+        self.cycles: Any = CyclesServiceStub(self.channel)
         self.practice: Any = PracticeServiceStub(self.channel)
         self.checkins: Any = CheckInsServiceStub(self.channel)
         self.rhythm: Any = RhythmServiceStub(self.channel)

@@ -6,7 +6,7 @@
 | CommandIdReusedError                          | INVALID_ARGUMENT    | REQUEST_ID_REUSED                          |
 | NotFoundError                                 | NOT_FOUND           | its own                                    |
 | AlreadyExistsError                            | ALREADY_EXISTS      | its own                                    |
-| DomainError                                   | FAILED_PRECONDITION | its own; PreconditionFailure               |
+| DomainError                                   | FAILED_PRECONDITION | its own; PreconditionFailure with them all |
 | EtagMismatchError                             | ABORTED             | ETAG_MISMATCH, metadata current_version    |
 | ConflictError                                 | ABORTED             | VERSION_CONFLICT, metadata current_version |
 | NotCaughtUpError                              | UNAVAILABLE         | NOT_CAUGHT_UP; RetryInfo                   |
@@ -132,9 +132,7 @@ def status_of(error: Exception, correlation_id: UUID) -> status_pb2.Status:
         case AlreadyExistsError():
             return _status(code_pb2.ALREADY_EXISTS, error.reason, error.message)
         case DomainError() | OkrError():
-            failure = error_details_pb2.PreconditionFailure()
-            failure.violations.add(type=error.reason, subject=DOMAIN, description=_short(error.message))
-            return _status(code_pb2.FAILED_PRECONDITION, error.reason, error.message, [failure])
+            return _status(code_pb2.FAILED_PRECONDITION, error.reason, error.message, [_failure(error)])
         case ConflictError():
             reason = "ETAG_MISMATCH" if isinstance(error, EtagMismatchError) else "VERSION_CONFLICT"
             metadata = {"current_version": str(error.actual), "expected_version": str(error.expected)}
@@ -208,6 +206,27 @@ def _invalid(reason: str, violations: Iterable[Violation]) -> status_pb2.Status:
     return _status(code_pb2.INVALID_ARGUMENT, reason, message, [request])
 
 
+def _failure(error: OkrError) -> error_details_pb2.PreconditionFailure:
+    """What a rule says, and everything that stands in the way where that is more than one thing: as far as headers
+    carry it, the rest counted."""
+    failure = error_details_pb2.PreconditionFailure()
+    found = error.violations if isinstance(error, DomainError) else ()
+    if not found:
+        failure.violations.add(type=error.reason, subject=DOMAIN, description=_short(error.message))
+    room = DETAILS_BYTES
+    for index, violation in enumerate(found):
+        shown = error_details_pb2.PreconditionFailure.Violation(
+            type=violation.reason, subject=violation.field[:200], description=violation.message[:200]
+        )
+        room -= shown.ByteSize()
+        if room < 0:
+            more = f"and {len(found) - index} more"
+            failure.violations.add(type="MORE_VIOLATIONS", subject="request", description=more)
+            break
+        failure.violations.append(shown)
+    return failure
+
+
 def _status(
     code: int,
     reason: str,
@@ -251,10 +270,14 @@ def refusal_in(code: grpc.StatusCode, message: str, details: Iterable[AnyMessage
     reason, violations, metadata = code.name, list[Violation](), dict[str, str]()
     for detail in details:
         info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        failure = error_details_pb2.PreconditionFailure()
         if detail.Unpack(info):
             reason, metadata = info.reason, dict(info.metadata)
         elif detail.Unpack(request):
             violations = [Violation(each.field, each.description, each.reason) for each in request.field_violations]
+        elif detail.Unpack(failure):
+            standing = (each for each in failure.violations if each.subject != DOMAIN)
+            violations = [Violation(each.subject, each.description, each.type) for each in standing]
     return Refusal(code, reason, message, tuple(violations), metadata)
 
 

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Violation:
-    """One fault of a request: the `field` is a dotted path such as `champions.1.role`."""
+    """One fault of a request: the `field` is a dotted path such as `champions.1.role`.
+
+    Where a rule says no, it is what stands in the way, by its title.
+    """
 
     field: str
     message: str
@@ -56,4 +59,8 @@ class AlreadyExistsError(OkrError):
 
 
 class DomainError(OkrError):
-    """A rule of the domain says no."""
+    """A rule of the domain says no; where many things stand in the way, all of them are its `violations`."""
+
+    def __init__(self, reason: str, message: str, violations: Sequence[Violation] = ()) -> None:
+        super().__init__(reason, message)
+        self.violations = tuple(violations)

@@ -1,4 +1,4 @@
-"""Events of goals: cycles, objectives, key results, champions, imports."""
+"""Events of goals: cycles, objectives, key results, champions, grades, imports."""
 
 from datetime import date
 from decimal import Decimal
@@ -14,6 +14,7 @@ Ambition = Literal["committed", "aspirational"]
 Indicator = Literal["leading", "lagging"]
 ChampionRole = Literal["accountable", "responsible", "data_steward", "reviewer", "contributor", "watcher"]
 ObjectiveOutcome = Literal["achieved", "partly", "learned"]
+GradeZone = Literal["below_commit", "commit", "target", "stretch"]
 
 
 class CycleDrafted(Struct, frozen=True):
@@ -25,12 +26,53 @@ class CycleDrafted(Struct, frozen=True):
     ends_on: date
 
 
+class PinnedRules(Struct, frozen=True):
+    """The numbers that the rules compare with, by name, as they were when a cycle took them for its own."""
+
+    version: str
+    parameters: dict[str, str]
+
+
+class CyclePublished(Struct, frozen=True):
+    """Everybody may read what is planned. From its first day on the cycle runs, and to its end these rules judge it."""
+
+    cycle_id: UUID
+    rules: PinnedRules
+
+
 class CycleActivated(Struct, frozen=True):
+    """The cycle runs. `rules` are there where it was never published, and so has none yet."""
+
+    cycle_id: UUID
+    rules: PinnedRules | None = None
+
+
+class CycleGradingOpened(Struct, frozen=True):
+    """The time is over, or was ended early: key results get their grades."""
+
+    cycle_id: UUID
+
+
+class CycleClosing(Struct, frozen=True):
+    """Everything is graded and nothing may be added; objectives are closed one by one, then the cycle itself."""
+
     cycle_id: UUID
 
 
 class CycleClosed(Struct, frozen=True):
+    """The end. `positions` say how far each service's log went: what was known when the cycle ended."""
+
     cycle_id: UUID
+    positions: tuple[str, ...] = ()
+
+
+class CycleCancelled(Struct, frozen=True):
+    """Given up before its end, and why."""
+
+    __sealed__: ClassVar[dict[str, str]] = {"reason": "cycle_id"}
+
+    cycle_id: UUID
+    reason: SealedText | None
 
 
 class ObjectiveDrafted(Struct, frozen=True):
@@ -89,7 +131,8 @@ class KeyResultDefined(Struct, frozen=True):
     """What is measured: from `start`, `commit` promised, `target` hoped for, all in `unit`.
 
     Of a maintain key result the three are shares of the time inside its range, of a milestone one shares
-    of its weights, of an ordinal one the numbers of its zones.
+    of its weights, of an ordinal one the numbers of its zones. `continued_from` is the key result of an
+    earlier cycle that this one goes on with.
     """
 
     key_result_id: UUID
@@ -103,6 +146,7 @@ class KeyResultDefined(Struct, frozen=True):
     starts_on: date
     due_on: date
     measurement: Measurement = PLAIN
+    continued_from: UUID | None = None
 
 
 class ChampionAssigned(Struct, frozen=True):
@@ -143,6 +187,8 @@ class TargetRevised(Struct, frozen=True):
     """New commit and target, the former ones kept beside them, and why.
 
     The `reason` is a person's; a revision that nobody put into words names its `source`, a row of an import.
+    An `external` one followed from something outside that nobody here could move: only such a revision
+    changes what the grade measures by.
     """
 
     __sealed__: ClassVar[dict[str, str]] = {"reason": "key_result_id"}
@@ -155,6 +201,7 @@ class TargetRevised(Struct, frozen=True):
     previous_target: Decimal
     reason: SealedText | None
     source: str = ""
+    external: bool = False
 
 
 class LintOverridden(Struct, frozen=True):
@@ -168,9 +215,37 @@ class LintOverridden(Struct, frozen=True):
     reason: SealedText | None
 
 
+class KeyResultGraded(Struct, frozen=True):
+    """What a key result came to: the score that the rules `computed` and the `final` one, 0 to 1.
+
+    `value`, `commit` and `target` are what it was measured by; of a maintain one the value is the share of the
+    time inside its range. None: nothing was ever measured. Where the two scores differ, the `reason` says why.
+    """
+
+    __sealed__: ClassVar[dict[str, str]] = {"reason": "key_result_id", "evidence": "key_result_id"}
+
+    key_result_id: UUID
+    objective_id: UUID
+    computed: Decimal
+    final: Decimal
+    zone: GradeZone
+    value: Decimal | None
+    commit: Decimal
+    target: Decimal
+    rule_version: str
+    reason: SealedText | None = None
+    evidence: SealedText | None = None
+
+
 class ObjectiveClosed(Struct, frozen=True):
     objective_id: UUID
     outcome: ObjectiveOutcome
+
+
+class ObjectiveCancelled(Struct, frozen=True):
+    """Its cycle was cancelled, and the objective with it."""
+
+    objective_id: UUID
 
 
 class TemplateKeyResult(Struct, frozen=True):
@@ -258,7 +333,9 @@ class ImportCompleted(Struct, frozen=True):
     import_id: UUID
 
 
-CycleEvent = CycleDrafted | CycleActivated | CycleClosed
+CycleEvent = (
+    CycleDrafted | CyclePublished | CycleActivated | CycleGradingOpened | CycleClosing | CycleClosed | CycleCancelled
+)
 ObjectiveEvent = (
     ObjectiveDrafted
     | KeyResultDefined
@@ -269,7 +346,9 @@ ObjectiveEvent = (
     | KeyResultClosed
     | TargetRevised
     | LintOverridden
+    | KeyResultGraded
     | ObjectiveClosed
+    | ObjectiveCancelled
 )
 ImportEvent = ImportAccepted | ImportObjectivePlanned | ImportRowRefused | ImportObjectiveApplied | ImportCompleted
 GoalsEvent = CycleEvent | ObjectiveEvent | ImportEvent | TemplateSaved

@@ -10,6 +10,7 @@ from okr_rules.parameters import DEFAULTS, RuleParameters
 from okr_rules.progress import progress
 
 Band = Literal["learned", "partly", "achieved"]
+PortfolioHint = Literal["too_safe", "overreached"]
 
 
 def score(
@@ -43,6 +44,15 @@ def band(grade: Decimal, parameters: RuleParameters = DEFAULTS) -> Band:
     if grade >= parameters.achieved_from:
         return "achieved"
     return "partly" if grade >= parameters.partly_from else "learned"
+
+
+def portfolio_hint(mean: Decimal | None, parameters: RuleParameters = DEFAULTS) -> PortfolioHint | None:
+    """What the mean of a whole cycle says of how its targets were set. A hint, never a grade of anybody."""
+    if mean is None:
+        return None
+    if mean > parameters.too_safe_above:
+        return "too_safe"
+    return "overreached" if mean < parameters.overreached_below else None
 
 
 def _through(anchors: list[tuple[Decimal, Decimal]], value: Decimal) -> Decimal:

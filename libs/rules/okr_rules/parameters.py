@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,12 @@ class RuleParameters:
     @classmethod
     def of(cls, version: str, document: Mapping[str, str]) -> "RuleParameters":
         """The parameters that a cycle has kept. A number that there was no rule for then is today's."""
-        kept = {
+        kept: dict[str, Any] = {
             each.name: type(each.default)(document[each.name])
             for each in fields(cls)
             if each.name in document and isinstance(each.default, Decimal | int)
         }
-        return cls(**{"version": version, **kept})
+        return cls(version=version, **kept)
 
 
 DEFAULTS = RuleParameters()

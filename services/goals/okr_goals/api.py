@@ -18,7 +18,7 @@ from okr_chassis.pages import Pages
 from okr_chassis.rpc import accept, id_of, receipt
 from okr_chassis.sealing import Vault
 from okr_chassis.service import Reader
-from okr_contracts.errors import AlreadyExistsError, NotFoundError
+from okr_contracts.errors import AlreadyExistsError, NotFoundError, Violation
 from okr_eventstore.model import Done
 from okr_goals import read_model
 from okr_goals.acquaintances import Acquaintances
@@ -32,7 +32,7 @@ from okr_goals.decider.commands import (
     ReviseTarget,
     RevisionSaid,
 )
-from okr_goals.decider.cycle import ActivateCycle, CloseCycle, Cycle, DraftCycle, cycles
+from okr_goals.decider.cycle import ActivateCycle, CloseCycle, Cycle, DraftCycle, cycles, pinned
 from okr_goals.decider.objective import objectives
 from okr_goals.importing.reception import Reception
 from okr_goals.messages import cycle_message, import_message, key_result_message, objective_message
@@ -77,7 +77,7 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         return pb.DraftCycleResponse(receipt=receipt(done))
 
     async def ActivateCycle(self, request: pb.ActivateCycleRequest, context: Context) -> pb.ActivateCycleResponse:
-        command = accept(ActivateCycle, request)
+        command = accept(ActivateCycle, request, rules=pinned())
         done = await self._execute(cycles, cycles.stream(command.cycle_id), command, request)
         return pb.ActivateCycleResponse(receipt=receipt(done))
 
@@ -85,7 +85,9 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
         cycle_id = id_of(request, "cycle_id")
         await self._news.all_heard()
         active = await read_model.active_objectives(self._reader, caller().organization_id, cycle_id)
-        command = accept(CloseCycle, request, active_objectives=active)
+        rows = await read_model.ungraded(self._reader, caller().organization_id, cycle_id) if active else []
+        ungraded = [Violation(row["title"], f"of {row['objective_title']!r}", "NOT_GRADED") for row in rows]
+        command = accept(CloseCycle, request, active_objectives=active, ungraded=ungraded)
         done = await self._execute(cycles, cycles.stream(command.cycle_id), command, request)
         return pb.CloseCycleResponse(receipt=receipt(done))
 
@@ -140,7 +142,9 @@ class GoalsService(goals_pb2_grpc.GoalsServiceServicer):
 
     async def _revise(self, said: RevisionSaid, request: pb.ReviseTargetRequest) -> Done:
         reason = await self._vault.seal(said.reason, said.key_result_id, "reason")
-        command = ReviseTarget(**{**dict(said), "reason": reason})
+        found = (await self._execute.load(objectives, objectives.stream(said.objective_id))).state
+        cycle = None if found.drafted is None else await self._cycle(found.drafted.cycle_id)
+        command = ReviseTarget(**{**dict(said), "reason": reason, "cycle": cycle})
         return await self._execute(objectives, objectives.stream(command.objective_id), command, request)
 
     async def _cycle(self, cycle_id: UUID) -> Cycle:

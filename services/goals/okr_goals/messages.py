@@ -8,11 +8,12 @@ import msgspec
 
 from okr.goals.v1 import goals_pb2 as pb
 from okr_chassis.rpc import enum_value, etag, wire
-from okr_contracts.goals import Measurement
+from okr_contracts.goals import Measurement, PinnedRules
 from okr_goals.read_model import ChampionEntry, RefusedRow
 
 _champions = msgspec.json.Decoder(tuple[ChampionEntry, ...])
 _measurement = msgspec.json.Decoder(Measurement)
+_rules = msgspec.json.Decoder(PinnedRules)
 _refused = msgspec.json.Decoder(tuple[RefusedRow, ...])
 _positions = msgspec.json.Decoder(tuple[str, ...])
 
@@ -25,6 +26,8 @@ def cycle_message(row: asyncpg.Record) -> pb.Cycle:
         ends_on=wire(row["ends_on"]),
         state=pb.CycleState.Value(f"CYCLE_STATE_{row['state'].upper()}"),
         etag=etag(row["_stream_version"]),
+        rule_version="" if row["rules"] is None else _rules.decode(row["rules"]).version,
+        closed_positions=_positions.decode(row["positions"]),
     )
 
 
@@ -65,6 +68,7 @@ def key_result_message(row: asyncpg.Record) -> pb.KeyResult:
         ],
         open=row["open"],
         measurement=measurement_message(_measurement.decode(row["measurement"])),
+        continued_from=wire(row["continued_from"]),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Protocol, assert_never, cast
+from typing import NamedTuple, Protocol, assert_never, cast
 from uuid import UUID
 
 import asyncpg
@@ -17,9 +17,15 @@ from okr_contracts.goals import (
     ChampionReleased,
     ChampionRole,
     CycleActivated,
+    CycleCancelled,
     CycleClosed,
+    CycleClosing,
     CycleDrafted,
+    CycleEvent,
+    CycleGradingOpened,
+    CyclePublished,
     GoalsEvent,
+    GradeZone,
     ImportAccepted,
     ImportCompleted,
     ImportEvent,
@@ -28,17 +34,21 @@ from okr_contracts.goals import (
     ImportRowRefused,
     KeyResultClosed,
     KeyResultDefined,
+    KeyResultGraded,
     KeyResultOpened,
     LintOverridden,
     Measurement,
     ObjectiveActivated,
+    ObjectiveCancelled,
     ObjectiveClosed,
     ObjectiveDrafted,
     ObjectiveEvent,
+    PinnedRules,
     TargetRevised,
     TemplateKeyResult,
     TemplateSaved,
 )
+from okr_contracts.sealed import SealedText
 from okr_eventstore.model import Position
 from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 
@@ -53,6 +63,9 @@ class CycleRow(Row, frozen=True):
     starts_on: date | None = None
     ends_on: date | None = None
     state: str = "draft"
+    rules: PinnedRules | None = None
+    positions: tuple[str, ...] = ()
+    """How far each service's log went when the cycle was closed."""
 
 
 class OverriddenRow(Struct, frozen=True):
@@ -87,6 +100,17 @@ class ChampionEntry(Struct, frozen=True):
     role: ChampionRole
 
 
+class GradeEntry(Struct, frozen=True):
+    """What a key result came to; what people wrote with it stays sealed."""
+
+    computed: Decimal
+    final: Decimal
+    zone: GradeZone
+    rule_version: str
+    reason: SealedText | None = None
+    evidence: SealedText | None = None
+
+
 class KeyResultRow(Row, frozen=True):
     """The objective is part of the key, because its stream is what the row is folded from."""
 
@@ -110,6 +134,8 @@ class KeyResultRow(Row, frozen=True):
     champions: tuple[ChampionEntry, ...] = ()
     open: bool = False
     measurement: Measurement = PLAIN
+    continued_from: UUID | None = None
+    grade: GradeEntry | None = None
 
 
 class TemplateRow(Row, frozen=True):
@@ -163,20 +189,16 @@ class ImportObjectiveRow(Row, frozen=True):
 def project(rows: Rows, event: ProjectedEvent) -> None:
     organization_id = event.organization_id
     match cast(GoalsEvent, event.data):
-        case CycleDrafted() as fact:
-            rows.put(
-                CycleRow(
-                    organization_id=organization_id,
-                    cycle_id=fact.cycle_id,
-                    name=fact.name,
-                    starts_on=fact.starts_on,
-                    ends_on=fact.ends_on,
-                )
-            )
-        case CycleActivated() as fact:
-            rows.put(replace(rows.get(CycleRow, organization_id, fact.cycle_id), state="active"))
-        case CycleClosed() as fact:
-            rows.put(replace(rows.get(CycleRow, organization_id, fact.cycle_id), state="closed"))
+        case (
+            CycleDrafted()
+            | CyclePublished()
+            | CycleActivated()
+            | CycleGradingOpened()
+            | CycleClosing()
+            | CycleClosed()
+            | CycleCancelled() as fact
+        ):
+            rows.put(_cycle(rows.get(CycleRow, organization_id, fact.cycle_id), fact))
         case (
             ImportAccepted()
             | ImportObjectivePlanned()
@@ -201,6 +223,26 @@ def project(rows: Rows, event: ProjectedEvent) -> None:
             _project_objective(rows, organization_id, fact)
 
 
+def _cycle(row: CycleRow, fact: CycleEvent) -> CycleRow:
+    match fact:
+        case CycleDrafted():
+            return replace(row, name=fact.name, starts_on=fact.starts_on, ends_on=fact.ends_on)
+        case CyclePublished():
+            return replace(row, state="published", rules=fact.rules)
+        case CycleActivated():
+            return replace(row, state="active", rules=fact.rules or row.rules)
+        case CycleGradingOpened():
+            return replace(row, state="grading")
+        case CycleClosing():
+            return replace(row, state="closing")
+        case CycleClosed():
+            return replace(row, state="closed", positions=fact.positions)
+        case CycleCancelled():
+            return replace(row, state="cancelled")
+        case _:
+            assert_never(fact)
+
+
 def _project_objective(rows: Rows, organization_id: UUID, fact: ObjectiveEvent) -> None:
     objective = rows.get(ObjectiveRow, organization_id, fact.objective_id)
     match fact:
@@ -219,6 +261,8 @@ def _project_objective(rows: Rows, organization_id: UUID, fact: ObjectiveEvent) 
             objective = replace(objective, overridden=overridden)
         case ObjectiveClosed():
             objective = replace(objective, state="closed", outcome=fact.outcome)
+        case ObjectiveCancelled():
+            objective = replace(objective, state="cancelled")
         case KeyResultDefined():
             objective = replace(objective, key_results=objective.key_results + 1)
             rows.put(
@@ -236,9 +280,17 @@ def _project_objective(rows: Rows, organization_id: UUID, fact: ObjectiveEvent) 
                     starts_on=fact.starts_on,
                     due_on=fact.due_on,
                     measurement=fact.measurement,
+                    continued_from=fact.continued_from,
                 )
             )
-        case ChampionAssigned() | ChampionReleased() | TargetRevised() | KeyResultOpened() | KeyResultClosed():
+        case (
+            ChampionAssigned()
+            | ChampionReleased()
+            | TargetRevised()
+            | KeyResultOpened()
+            | KeyResultGraded()
+            | KeyResultClosed()
+        ):
             row = rows.get(KeyResultRow, organization_id, fact.objective_id, fact.key_result_id)
             rows.put(_changed(row, fact))
         case _:
@@ -247,7 +299,8 @@ def _project_objective(rows: Rows, organization_id: UUID, fact: ObjectiveEvent) 
 
 
 def _changed(
-    row: KeyResultRow, fact: ChampionAssigned | ChampionReleased | TargetRevised | KeyResultOpened | KeyResultClosed
+    row: KeyResultRow,
+    fact: ChampionAssigned | ChampionReleased | TargetRevised | KeyResultOpened | KeyResultGraded | KeyResultClosed,
 ) -> KeyResultRow:
     match fact:
         case ChampionAssigned():
@@ -259,6 +312,9 @@ def _changed(
             return replace(row, commit=fact.commit, target=fact.target)
         case KeyResultOpened():
             return replace(row, open=True)
+        case KeyResultGraded():
+            grade = GradeEntry(fact.computed, fact.final, fact.zone, fact.rule_version, fact.reason, fact.evidence)
+            return replace(row, grade=grade)
         case KeyResultClosed():
             return replace(row, open=False)
 
@@ -319,11 +375,12 @@ class Reads(Protocol):
     async def fetchrow(self, sql: str, *args: object) -> asyncpg.Record | None: ...
 
 
-_CYCLE = "SELECT cycle_id, name, starts_on, ends_on, state, _stream_version FROM cycle WHERE organization_id = $1"
+_CYCLE = """SELECT cycle_id, name, starts_on, ends_on, state, rules, positions, _stream_version
+              FROM cycle WHERE organization_id = $1"""
 _OBJECTIVE = """SELECT objective_id, cycle_id, unit_id, owner_id, title, state, outcome, overridden, _stream_version
                   FROM objective WHERE organization_id = $1"""
 _KEY_RESULT = """SELECT k.key_result_id, k.objective_id, o.cycle_id, k.title, k.type, k.start, k."commit", k.target,
-                        k.unit, k.starts_on, k.due_on, k.champions, k.open, k.measurement
+                        k.unit, k.starts_on, k.due_on, k.champions, k.open, k.measurement, k.continued_from, k.grade
                    FROM key_result k JOIN objective o USING (organization_id, objective_id)
                   WHERE k.organization_id = $1"""
 
@@ -380,7 +437,8 @@ async def objectives_of_unit(reads: Reads, organization_id: UUID, cycle_id: UUID
     """How many objectives a unit has in a cycle, closed ones left out."""
     row = await reads.fetchrow(
         """SELECT count(*) AS found FROM objective
-            WHERE organization_id = $1 AND cycle_id = $2 AND unit_id = $3 AND state <> 'closed'""",
+            WHERE organization_id = $1 AND cycle_id = $2 AND unit_id = $3
+              AND state NOT IN ('closed', 'cancelled')""",
         organization_id,
         cycle_id,
         unit_id,
@@ -404,7 +462,8 @@ async def key_results_of_cycle(reads: Reads, organization_id: UUID, cycle_id: UU
     return await reads.fetch(
         """SELECT k.objective_id, k.champions, k.measurement ->> 'metric' AS metric
              FROM key_result k JOIN objective o USING (organization_id, objective_id)
-            WHERE k.organization_id = $1 AND o.cycle_id = $2 AND o.state <> 'closed'""",
+            WHERE k.organization_id = $1 AND o.cycle_id = $2
+              AND o.state NOT IN ('closed', 'cancelled')""",
         organization_id,
         cycle_id,
     )
@@ -427,6 +486,69 @@ async def active_objectives(reads: Reads, organization_id: UUID, cycle_id: UUID)
         cycle_id,
     )
     return 0 if row is None else int(row["active"])
+
+
+async def ungraded(reads: Reads, organization_id: UUID, cycle_id: UUID) -> Sequence[asyncpg.Record]:
+    """The key results of a cycle's active objectives that have no grade, by their objectives' and their own titles."""
+    return await reads.fetch(
+        """SELECT o.title AS objective_title, k.title, k.key_result_id
+             FROM key_result k JOIN objective o USING (organization_id, objective_id)
+            WHERE k.organization_id = $1 AND o.cycle_id = $2 AND o.state = 'active' AND k.grade IS NULL
+            ORDER BY o.title, k.objective_id, k.ordinal""",
+        organization_id,
+        cycle_id,
+    )
+
+
+async def key_results_to_grade(
+    reads: Reads, organization_id: UUID, cycle_id: UUID, page: Page
+) -> Sequence[asyncpg.Record]:
+    """The key results of a cycle that were tried, in the order of their ids, one more than the page holds."""
+    return await reads.fetch(
+        f"""{_KEY_RESULT} AND o.cycle_id = $2 AND o.state IN ('active', 'closed')
+              AND ($3::uuid IS NULL OR k.key_result_id > $3)
+            ORDER BY k.key_result_id LIMIT $4""",
+        organization_id,
+        cycle_id,
+        page.after_id,
+        page.limit,
+    )
+
+
+async def grades_of_cycle(reads: Reads, organization_id: UUID, cycle_id: UUID) -> Sequence[asyncpg.Record]:
+    """What the summary of a cycle counts: every key result of it that was tried, and its grade if there is one."""
+    return await reads.fetch(
+        """SELECT o.objective_id, o.state, k.key_result_id, k.grade
+             FROM objective o LEFT JOIN key_result k USING (organization_id, objective_id)
+            WHERE o.organization_id = $1 AND o.cycle_id = $2""",
+        organization_id,
+        cycle_id,
+    )
+
+
+class Place(NamedTuple):
+    """Where in the order of all cycles, over all organisations."""
+
+    organization_id: UUID
+    cycle_id: UUID
+
+
+BEGINNING = Place(UUID(int=0), UUID(int=0))
+
+
+async def cycles_in_time(reads: Reads, latest_day: date, after: Place, limit: int) -> Sequence[asyncpg.Record]:
+    """The next cycles, over all organisations, that may have come to their first day or passed their last one
+    wherever it is `latest_day` by now; with the time zone of each organisation."""
+    return await reads.fetch(
+        """SELECT c.organization_id, c.cycle_id, c.state, c.starts_on, c.ends_on, o.time_zone
+             FROM cycle c LEFT JOIN known_organization o USING (organization_id)
+            WHERE (c.state = 'published' AND c.starts_on <= $1 OR c.state = 'active' AND c.ends_on < $1)
+              AND (c.organization_id, c.cycle_id) > ($2, $3)
+            ORDER BY c.organization_id, c.cycle_id LIMIT $4""",
+        latest_day,
+        *after,
+        limit,
+    )
 
 
 async def key_results_of(

@@ -1,4 +1,4 @@
-"""What goals must know of others, heard from their logs: units and people, last values, who serves whom."""
+"""What goals must know of others, heard from their logs: time zones, units and people, last values, who serves whom."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,9 +10,20 @@ from msgspec.structs import replace
 
 from okr_contracts.alignment import Aligned, AlignmentEvent, Unaligned
 from okr_contracts.checkins import CheckInCorrected, CheckInRecorded, CheckInsEvent
-from okr_contracts.directory import DirectoryEvent, PersonRegistered, UnitAdded
+from okr_contracts.directory import DirectoryEvent, OrganizationFounded, PersonRegistered, UnitAdded
 from okr_eventstore.projection import ProjectedEvent, Projection, Row, Rows
 from okr_goals.read_model import Reads
+
+
+class KnownOrganizationRow(Row, frozen=True):
+    """Where an organisation's days begin and end, by the IANA name of its time zone."""
+
+    __table__ = "known_organization"
+    __key__ = ("organization_id",)
+    __history__ = False
+
+    organization_id: UUID
+    time_zone: str = "UTC"
 
 
 class KnownUnitRow(Row, frozen=True):
@@ -65,6 +76,8 @@ class KnownParentRow(Row, frozen=True):
 
 def project_directory(rows: Rows, event: ProjectedEvent) -> None:
     match cast(DirectoryEvent, event.data):
+        case OrganizationFounded() as fact:
+            rows.put(KnownOrganizationRow(event.organization_id, fact.time_zone))
         case UnitAdded() as fact:
             rows.put(KnownUnitRow(event.organization_id, fact.unit_id))
         case PersonRegistered() as fact:
@@ -97,7 +110,10 @@ def project_alignments(rows: Rows, event: ProjectedEvent) -> None:
 
 
 directory = Projection(
-    "goals.directory", source="directory", rows=(KnownUnitRow, KnownPersonRow), project=project_directory
+    "goals.directory",
+    source="directory",
+    rows=(KnownOrganizationRow, KnownUnitRow, KnownPersonRow),
+    project=project_directory,
 )
 check_ins = Projection("goals.check_ins", source="checkins", rows=(LastValueRow,), project=project_check_ins)
 
@@ -123,6 +139,12 @@ async def place_of(reads: Reads, organization_id: UUID, objective_id: UUID) -> P
         objective_id,
     )
     return Place(None, False) if row is None else Place(row["parent"], row["is_served"])
+
+
+async def time_zone_of(reads: Reads, organization_id: UUID) -> str:
+    """The IANA name of an organisation's time zone; UTC while nobody has heard of it."""
+    row = await reads.fetchrow("SELECT time_zone FROM known_organization WHERE organization_id = $1", organization_id)
+    return "UTC" if row is None else str(row["time_zone"])
 
 
 async def knows_unit(reads: Reads, organization_id: UUID, unit_id: UUID) -> bool:

@@ -44,6 +44,15 @@ class Question(BaseModel):
 class BoardQuestion(Question):
     cycle_id: OptionalId
     unit_id: OptionalId
+    as_of_cycle_end: bool = False
+
+    @model_validator(mode="after")
+    def _one_moment_of_one_cycle(self) -> Self:
+        if self.as_of_cycle_end and self.cycle_id is None:
+            raise invalid("cycle_id", "is required: whose end is meant?", "REQUIRED")
+        if self.as_of_cycle_end and self.as_of is not None:
+            raise invalid("as_of", "is told by the end of the cycle; leave it out", "TWO_MOMENTS")
+        return self
 
 
 class HistoryQuestion(Question):
@@ -63,10 +72,13 @@ class InsightsService(insights_pb2_grpc.InsightsServiceServicer):
         question = accept(BoardQuestion, request, now=self._clock())
         page = self._pages.open(request)
         await self._reader.caught_up(request.min_positions)
+        moment = question.moment
+        if question.as_of_cycle_end and question.cycle_id is not None:
+            moment = await board.end_of_cycle(self._reader, caller().organization_id, question.cycle_id)
         found = await board.read_board(
             self._reader,
             caller().organization_id,
-            question.moment,
+            moment,
             cycle_id=question.cycle_id,
             unit_id=question.unit_id,
             after=board.Cursor.read(page.after) if page.after else None,
@@ -80,7 +92,9 @@ class InsightsService(insights_pb2_grpc.InsightsServiceServicer):
             cycle_name=cycle.name if cycle else "",
             cycle_starts_on=wire(cycle.starts_on) if cycle else "",
             cycle_ends_on=wire(cycle.ends_on) if cycle else "",
-            as_of=wire(question.moment.at),
+            cycle_state=cycle.state if cycle else "",
+            rule_version=cycle.parameters.version if cycle else "",
+            as_of=wire(moment.at),
             objectives=[objective_message(objective) for objective in objectives],
             next_page_token=token,
         )

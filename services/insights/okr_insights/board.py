@@ -10,10 +10,12 @@ from itertools import groupby
 from uuid import UUID
 
 import asyncpg
+import msgspec
 from msgspec import Struct
 
 from okr_chassis.service import Reader
-from okr_contracts.errors import NotFoundError
+from okr_contracts.errors import DomainError, NotFoundError
+from okr_eventstore.model import Position
 from okr_insights.moment import Moment, known, known_at
 from okr_insights.read_model import (
     AlignmentRow,
@@ -24,7 +26,10 @@ from okr_insights.read_model import (
     OrganizationRow,
     UnitRow,
 )
-from okr_insights.standing import KEY_RESULT_COLUMNS, Objective, key_result, summarise
+from okr_insights.standing import KEY_RESULT_COLUMNS, Objective, key_result, parameters_of, summarise
+from okr_rules.parameters import DEFAULTS, RuleParameters
+
+_positions = msgspec.json.Decoder(tuple[str, ...])
 
 
 class Cycle(Struct, frozen=True):
@@ -33,6 +38,7 @@ class Cycle(Struct, frozen=True):
     starts_on: date
     ends_on: date
     state: str
+    parameters: RuleParameters = DEFAULTS
 
 
 class Cursor(Struct, frozen=True):
@@ -68,10 +74,29 @@ def cycle_of_the_day(cycles: Sequence[Cycle], today: date) -> Cycle | None:
     """The cycle that runs today, the active before any other and the youngest first; else the newest."""
 
     def rank(cycle: Cycle) -> tuple[bool, bool, date, UUID]:
-        runs = cycle.starts_on <= today <= cycle.ends_on
+        runs = cycle.starts_on <= today <= cycle.ends_on and cycle.state != "cancelled"
         return (runs and cycle.state == "active", runs, cycle.starts_on, cycle.cycle_id)
 
     return max(cycles, key=rank, default=None)
+
+
+async def end_of_cycle(reader: Reader, organization_id: UUID, cycle_id: UUID) -> Moment:
+    """What was known when a cycle was closed: exactly as far as each log went. Raises NotFoundError, DomainError."""
+    row = await reader.fetchrow(
+        "SELECT name, positions, closed_at FROM cycle WHERE organization_id = $1 AND cycle_id = $2",
+        organization_id,
+        cycle_id,
+    )
+    if row is None:
+        raise NotFoundError("cycle", cycle_id)
+    if row["closed_at"] is None:
+        raise DomainError(
+            "CYCLE_NOT_CLOSED", f"{row['name']} is not closed yet; ask for it as it is, or as of a moment"
+        )
+    told = [Position.parse(token) for token in _positions.decode(row["positions"])]
+    seen = {each.service: each.position for each in told}
+    # Cycles that were closed before positions were kept are read by the moment of their close.
+    return Moment(row["closed_at"], row["closed_at"], seen or None)
 
 
 async def read_board(
@@ -96,7 +121,7 @@ async def read_board(
     if unit_id is not None and not frame[0]["unit_known"]:
         raise NotFoundError("unit", unit_id)
     cycles = [
-        Cycle(row["cycle_id"], row["name"], row["starts_on"], row["ends_on"], row["state"])
+        Cycle(row["cycle_id"], row["name"], row["starts_on"], row["ends_on"], row["state"], parameters_of(row["rules"]))
         for row in frame
         if row["cycle_id"] is not None
     ]
@@ -114,13 +139,15 @@ async def read_board(
         *moment.arguments,
     )
     grouped = groupby(rows, lambda row: row["objective_id"])
-    return Board(name, cycle, tuple(_objective(list(group), moment) for _, group in grouped))
+    return Board(name, cycle, tuple(_objective(list(group), moment, cycle) for _, group in grouped))
 
 
-def _objective(rows: Sequence[asyncpg.Record], moment: Moment) -> Objective:
+def _objective(rows: Sequence[asyncpg.Record], moment: Moment, cycle: Cycle) -> Objective:
     """An objective from its rows, one for each key result, or one without any."""
     first = rows[0]
-    key_results = tuple(key_result(row, moment.at) for row in rows if row["key_result_id"] is not None)
+    key_results = tuple(
+        key_result(row, moment.at, cycle.parameters) for row in rows if row["key_result_id"] is not None
+    )
     return Objective(
         objective_id=first["objective_id"],
         cycle_id=first["cycle_id"],
@@ -132,18 +159,19 @@ def _objective(rows: Sequence[asyncpg.Record], moment: Moment) -> Objective:
         parent_objective_id=first["parent_objective_id"],
         drafted_position=first["drafted_position"],
         key_results=key_results,
-        summary=summarise(key_results),
+        outcome=first["outcome"],
+        summary=summarise(key_results, cycle.parameters),
     )
 
 
 def _frame(moment: Moment) -> str:
     """$1 organisation, $2 cycle or null, $3 unit or null, then the moment: a row for each cycle, at least one."""
-    as_of = "$4" if moment.as_of else None
+    as_of = moment.bound(4)
     return f"""
         SELECT organization.name AS organization_name,
                EXISTS (SELECT FROM cycle c WHERE c.organization_id = $1 AND c.cycle_id = $2) AS cycle_known,
                EXISTS (SELECT FROM unit u WHERE u.organization_id = $1 AND u.unit_id = $3) AS unit_known,
-               cycle.cycle_id, cycle.name, cycle.starts_on, cycle.ends_on, cycle.state
+               cycle.cycle_id, cycle.name, cycle.starts_on, cycle.ends_on, cycle.state, cycle.rules
           FROM (SELECT $1::uuid AS organization_id) AS caller
           LEFT JOIN {known_at(OrganizationRow, as_of, organization_id="$1")} ON true
           LEFT JOIN {known(CycleRow, as_of)} ON cycle_key.organization_id = caller.organization_id
@@ -156,7 +184,7 @@ def _page(moment: Moment) -> str:
 
     The tree of units is that of the moment, and is only walked when a unit is named.
     """
-    as_of = "$6" if moment.as_of else None
+    as_of = moment.bound(6)
     same_objective = {"organization_id": "$1", "objective_id": "page.objective_id"}
     same_key_result = {"organization_id": "$1", "key_result_id": "key_result.key_result_id"}
     return f"""
@@ -169,7 +197,8 @@ def _page(moment: Moment) -> str:
             SELECT tree.unit_id FROM tree JOIN below ON tree.parent_unit_id = below.unit_id
         ), page AS (
             SELECT objective.objective_id, objective.cycle_id, objective.title AS objective_title, objective.state,
-                   objective.owner_id, objective.unit_id, objective.cycle_starts_on, objective_key.drafted_position
+                   objective.outcome, objective.owner_id, objective.unit_id, objective.cycle_starts_on,
+                   objective_key.drafted_position
               FROM {known(ObjectiveRow, as_of)}
              WHERE objective_key.organization_id = $1 AND objective_key.cycle_id = $2
                AND objective_key.drafted_position > $3

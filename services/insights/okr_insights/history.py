@@ -15,8 +15,8 @@ from okr_contracts.sealed import SealedText
 from okr_eventstore.model import Position, shard_of
 from okr_eventstore.projection import Projection
 from okr_insights.moment import Moment, known, known_at
-from okr_insights.read_model import CheckInRow, KeyResultRow, ObjectiveRow, check_ins, goals
-from okr_insights.standing import KEY_RESULT_COLUMNS, KeyResult, key_result, promise_of
+from okr_insights.read_model import CheckInRow, CycleRow, KeyResultRow, ObjectiveRow, check_ins, goals
+from okr_insights.standing import KEY_RESULT_COLUMNS, KeyResult, key_result, parameters_of, promise_of
 from okr_rules.measure import measure_of
 
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
@@ -55,6 +55,8 @@ class Entry(Struct, frozen=True):
     previous_target: Decimal | None
     champion_id: UUID | None
     role: str
+    score: Decimal | None
+    computed_score: Decimal | None
 
 
 class Cursor(Struct, frozen=True):
@@ -112,7 +114,8 @@ async def read_history(
         found[0]["objective_id"],
         shard,
     )
-    return History(key_result(found[0], moment.at), tuple(_entry(row, shard) for row in rows))
+    standing = key_result(found[0], moment.at, parameters_of(found[0]["rules"]))
+    return History(standing, tuple(_entry(row, shard) for row in rows))
 
 
 def _entry(row: asyncpg.Record, shard: int) -> Entry:
@@ -139,6 +142,8 @@ def _entry(row: asyncpg.Record, shard: int) -> Entry:
         previous_target=row["previous_target"],
         champion_id=row["champion_id"],
         role=row["role"],
+        score=row["score"],
+        computed_score=row["computed_score"],
     )
 
 
@@ -150,12 +155,14 @@ def _progress(row: asyncpg.Record, value: Decimal) -> Decimal:
 
 def _key_result(moment: Moment) -> str:
     """$1 organisation, $2 key result, then the moment. Should two objectives use one id, the older one has it."""
-    as_of = "$3" if moment.as_of else None
+    as_of = moment.bound(3)
     its_objective = {"organization_id": "$1", "objective_id": "key_result.objective_id"}
+    its_cycle = {"organization_id": "$1", "cycle_id": "objective.cycle_id"}
     return f"""
-        SELECT objective.cycle_starts_on, key_result.objective_id, {KEY_RESULT_COLUMNS}
+        SELECT objective.cycle_starts_on, cycle.rules, key_result.objective_id, {KEY_RESULT_COLUMNS}
           FROM {known(KeyResultRow, as_of)}
           LEFT JOIN {known_at(ObjectiveRow, as_of, **its_objective)} ON true
+          LEFT JOIN {known_at(CycleRow, as_of, **its_cycle)} ON true
           LEFT JOIN {known_at(CheckInRow, as_of, organization_id="$1", key_result_id="$2")} ON true
          WHERE key_result_key.organization_id = $1 AND key_result_key.key_result_id = $2
            AND key_result.target IS NOT NULL
@@ -177,14 +184,14 @@ _ENTRIES = f"""
         (SELECT 1 AS rank, {_epoch(goals)} AS epoch, e.recorded_at, e.position, e.occurred_at, e.kind, e.actor,
                 NULL::uuid AS check_in_id, NULL::numeric AS value, NULL::numeric AS confidence, NULL::json AS note,
                 e.reason, e.source, e.start, e.commit, e.target, e.previous_commit, e.previous_target, e.champion_id,
-                e.role
+                e.role, e.score, e.computed_score
            FROM key_result_entry e
           WHERE e.organization_id = $1 AND e.key_result_id = $2 AND {_PAGE.format(rank=1)}
           ORDER BY e.recorded_at DESC, e.position DESC LIMIT $6)
         UNION ALL
         (SELECT 2, {_epoch(check_ins)}, e.recorded_at, e.position, e.occurred_at, e.kind, e.actor,
                 e.check_in_id, e.value, e.confidence, e.note, e.reason, '',
-                NULL, NULL, NULL, NULL, NULL, NULL, ''
+                NULL, NULL, NULL, NULL, NULL, NULL, '', NULL, NULL
            FROM check_in_entry e
           WHERE e.organization_id = $1 AND e.key_result_id = $2 AND {_PAGE.format(rank=2)}
           ORDER BY e.recorded_at DESC, e.position DESC LIMIT $6)

@@ -52,6 +52,10 @@ def key_result_message(key_result: KeyResult) -> pb.BoardKeyResult:
         high=wire(details.high),
         guard_rail=details.guard_rail,
         weight=wire(details.weight),
+        score=wire(key_result.score),
+        computed_score=wire(key_result.computed_score),
+        zone=key_result.zone,
+        continued_from=wire(key_result.continued_from),
     )
 
 
@@ -71,6 +75,7 @@ def objective_message(objective: Objective) -> pb.BoardObjective:
         pace=pb.PACE_UNSPECIFIED if summary.pace is None else PACES[summary.pace],
         checked_in_at=wire(summary.checked_in_at),
         key_results=[key_result_message(key_result) for key_result in objective.key_results],
+        outcome=objective.outcome,
     )
 
 
@@ -96,4 +101,6 @@ def entry_message(entry: Entry, words: str) -> pb.HistoryEntry:
         previous_target=wire(entry.previous_target),
         champion_id=wire(entry.champion_id),
         role=entry.role,
+        score=wire(entry.score),
+        computed_score=wire(entry.computed_score),
     )

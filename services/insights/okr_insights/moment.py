@@ -5,32 +5,60 @@ table. So the past is read key by key: for each key that a question is about, on
 index of the history finds the last version recorded by then. The cost does not grow with history.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from okr_eventstore.projection import Row
+from okr_insights.read_model import projections
+
+SOURCES = tuple(projection.source for projection in projections)
+_PLACES = {row: SOURCES.index(projection.source) for projection in projections for row in projection.rows}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Up to where history is read: by a moment in the placeholder `first`, or by a position for each source, in
+    those that begin there."""
+
+    first: int
+    by_position: bool = False
+
+    def includes(self, row: type[Row]) -> str:
+        """SQL of the condition that a version of this row was known then."""
+        if self.by_position:
+            return f"found.position <= ${self.first + _PLACES[row]}"
+        return f"found.recorded_at <= ${self.first}"
 
 
 @dataclass(frozen=True)
 class Moment:
     """What a question is about: what is known (`as_of` None), or what was known at `as_of`.
 
-    `at` is when pace is judged: now, or `as_of`.
+    `at` is when pace is judged: now, or `as_of`. With `positions`, source by source, what was known is told by
+    them rather than by the moment: exact, whatever the clocks of the services said.
     """
 
     at: datetime
     as_of: datetime | None = None
+    positions: Mapping[str, int] | None = None
 
     @property
-    def arguments(self) -> tuple[datetime, ...]:
+    def arguments(self) -> tuple[object, ...]:
         """What SQL built with `known` needs beside its own arguments, always last."""
+        if self.positions is not None:
+            return tuple(self.positions.get(source, 0) for source in SOURCES)
         return () if self.as_of is None else (self.as_of,)
 
+    def bound(self, first: int) -> Bound | None:
+        """For SQL whose own arguments end before the placeholder `first`; None reads what is known."""
+        return None if self.as_of is None else Bound(first, self.positions is not None)
 
-def known(row: type[Row], as_of: str | None) -> str:
+
+def known(row: type[Row], as_of: Bound | None) -> str:
     """SQL of a FROM item with the rows of a table as they were known.
 
-    `as_of` is the placeholder of the moment ("$3"), None reads the live table. The row's columns are
+    `as_of` None reads the live table. The row's columns are
     reached through the table's name; conditions on the key are put on `<table>_key`, where an index
     can serve them.
     """
@@ -42,7 +70,7 @@ def known(row: type[Row], as_of: str | None) -> str:
     return f"({live} CROSS JOIN {known_at(row, as_of, **key)})"
 
 
-def known_at(row: type[Row], as_of: str | None, **key: str) -> str:
+def known_at(row: type[Row], as_of: Bound | None, **key: str) -> str:
     """SQL of a LATERAL item with the one row that has this whole `key` (column → SQL), if it was known.
 
     LIMIT makes it a descent into the key's index for each row it is joined to, whatever the planner
@@ -55,6 +83,6 @@ def known_at(row: type[Row], as_of: str | None, **key: str) -> str:
     if as_of is None:
         return f"LATERAL (SELECT found.* FROM {table} AS found WHERE {same_key} LIMIT 1) AS {table}"
     return (
-        f"LATERAL (SELECT found.* FROM {table}_history AS found WHERE {same_key} AND found.recorded_at <= {as_of}"
+        f"LATERAL (SELECT found.* FROM {table}_history AS found WHERE {same_key} AND {as_of.includes(row)}"
         f" ORDER BY found.recorded_at DESC, found.position DESC LIMIT 1) AS {table}"
     )

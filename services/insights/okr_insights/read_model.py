@@ -37,16 +37,23 @@ from okr_contracts.goals import (
     ChampionAssigned,
     ChampionReleased,
     CycleActivated,
+    CycleCancelled,
     CycleClosed,
+    CycleClosing,
     CycleDrafted,
     CycleEvent,
+    CycleGradingOpened,
+    CyclePublished,
     KeyResultClosed,
     KeyResultDefined,
+    KeyResultGraded,
     KeyResultOpened,
     Measurement,
     ObjectiveActivated,
+    ObjectiveCancelled,
     ObjectiveClosed,
     ObjectiveDrafted,
+    PinnedRules,
     TargetRevised,
 )
 from okr_contracts.sealed import SealedText
@@ -83,6 +90,10 @@ class CycleRow(Row, frozen=True):
     starts_on: date | None = None
     ends_on: date | None = None
     state: str = "draft"
+    rules: PinnedRules | None = None
+    positions: tuple[str, ...] = ()
+    closed_at: datetime | None = None
+    """When it was closed (UTC), and how far each service's log went then."""
 
 
 class ObjectiveRow(Row, frozen=True):
@@ -101,6 +112,7 @@ class ObjectiveRow(Row, frozen=True):
     state: str = "draft"
     cycle_starts_on: date | None = None
     drafted_position: int = 0
+    outcome: str = ""
 
 
 class KeyResultRow(Row, frozen=True):
@@ -128,6 +140,10 @@ class KeyResultRow(Row, frozen=True):
     accountable_id: UUID | None = None
     open: bool = False
     defined_position: int = 0
+    continued_from: UUID | None = None
+    score: Decimal | None = None
+    computed_score: Decimal | None = None
+    zone: str = ""
 
 
 class KeyResultEntryRow(Row, frozen=True):
@@ -156,6 +172,8 @@ class KeyResultEntryRow(Row, frozen=True):
     previous_target: Decimal | None = None
     reason: SealedText | None = None
     source: str = ""
+    score: Decimal | None = None
+    computed_score: Decimal | None = None
 
 
 class CheckInRow(Row, frozen=True):
@@ -235,15 +253,24 @@ def project_directory(rows: Rows, event: ProjectedEvent) -> None:
 def project_goals(rows: Rows, event: ProjectedEvent) -> None:
     """Cycles, objectives and key results as they are, and every key result's entries."""
     match event.data:
-        case CycleDrafted() | CycleActivated() | CycleClosed() as fact:
+        case (
+            CycleDrafted()
+            | CyclePublished()
+            | CycleActivated()
+            | CycleGradingOpened()
+            | CycleClosing()
+            | CycleClosed()
+            | CycleCancelled() as fact
+        ):
             _project_cycle(rows, event, fact)
-        case ObjectiveDrafted() | ObjectiveActivated() | ObjectiveClosed() as fact:
+        case ObjectiveDrafted() | ObjectiveActivated() | ObjectiveClosed() | ObjectiveCancelled() as fact:
             _project_objective(rows, event, fact)
         case (
             KeyResultDefined()
             | ChampionAssigned()
             | ChampionReleased()
             | KeyResultOpened()
+            | KeyResultGraded()
             | KeyResultClosed()
             | TargetRevised() as fact
         ):
@@ -257,16 +284,26 @@ def _project_cycle(rows: Rows, event: ProjectedEvent, fact: CycleEvent) -> None:
     match fact:
         case CycleDrafted():
             rows.put(replace(cycle, name=fact.name, starts_on=fact.starts_on, ends_on=fact.ends_on))
+        case CyclePublished():
+            rows.put(replace(cycle, state="published", rules=fact.rules))
         case CycleActivated():
-            rows.put(replace(cycle, state="active"))
+            rows.put(replace(cycle, state="active", rules=fact.rules or cycle.rules))
+        case CycleGradingOpened():
+            rows.put(replace(cycle, state="grading"))
+        case CycleClosing():
+            rows.put(replace(cycle, state="closing"))
         case CycleClosed():
-            rows.put(replace(cycle, state="closed"))
+            rows.put(replace(cycle, state="closed", positions=fact.positions, closed_at=event.recorded_at))
+        case CycleCancelled():
+            rows.put(replace(cycle, state="cancelled"))
         case _:
             assert_never(fact)
 
 
 def _project_objective(
-    rows: Rows, event: ProjectedEvent, fact: ObjectiveDrafted | ObjectiveActivated | ObjectiveClosed
+    rows: Rows,
+    event: ProjectedEvent,
+    fact: ObjectiveDrafted | ObjectiveActivated | ObjectiveClosed | ObjectiveCancelled,
 ) -> None:
     objective = rows.get(ObjectiveRow, event.organization_id, fact.objective_id)
     match fact:
@@ -285,7 +322,9 @@ def _project_objective(
         case ObjectiveActivated():
             rows.put(replace(objective, state="active"))
         case ObjectiveClosed():
-            rows.put(replace(objective, state="closed"))
+            rows.put(replace(objective, state="closed", outcome=fact.outcome))
+        case ObjectiveCancelled():
+            rows.put(replace(objective, state="cancelled"))
         case _:
             assert_never(fact)
 
@@ -293,7 +332,15 @@ def _project_objective(
 def _project_key_result(
     rows: Rows,
     event: ProjectedEvent,
-    fact: KeyResultDefined | ChampionAssigned | ChampionReleased | KeyResultOpened | KeyResultClosed | TargetRevised,
+    fact: (
+        KeyResultDefined
+        | ChampionAssigned
+        | ChampionReleased
+        | KeyResultOpened
+        | KeyResultGraded
+        | KeyResultClosed
+        | TargetRevised
+    ),
 ) -> None:
     before = rows.get(KeyResultRow, event.organization_id, fact.objective_id, fact.key_result_id)
     key_result = before
@@ -320,6 +367,7 @@ def _project_key_result(
                 due_on=fact.due_on,
                 measurement=fact.measurement,
                 defined_position=event.position,
+                continued_from=fact.continued_from,
             )
             entry = replace(entry, start=fact.start, commit=fact.commit, target=fact.target)
         case ChampionAssigned():
@@ -332,6 +380,10 @@ def _project_key_result(
             entry = replace(entry, champion_id=fact.person_id, role=fact.role)
         case KeyResultOpened():
             key_result = replace(key_result, open=True)
+        case KeyResultGraded():
+            graded = {"score": fact.final, "computed_score": fact.computed}
+            key_result = replace(key_result, **graded, zone=fact.zone)
+            entry = replace(entry, **graded, reason=fact.reason)
         case KeyResultClosed():
             key_result = replace(key_result, open=False)
         case TargetRevised():

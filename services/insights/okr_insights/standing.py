@@ -12,15 +12,17 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from okr_contracts.goals import Measurement
+from okr_contracts.goals import Measurement, PinnedRules
 from okr_rules.exact import ZERO
 from okr_rules.measure import Kind, measure_of
 from okr_rules.pace import PaceState, Verdict, judge, state_of, time_share
+from okr_rules.parameters import DEFAULTS, RuleParameters
 from okr_rules.rollup import roll_up
 
 KEY_RESULT_COLUMNS = """key_result.key_result_id, key_result.title, key_result.type, key_result.unit,
     key_result.start, key_result.commit, key_result.target, key_result.starts_on, key_result.due_on,
-    key_result.measurement, key_result.accountable_id, key_result.open, check_in.value, check_in.confidence,
+    key_result.measurement, key_result.accountable_id, key_result.open, key_result.continued_from, key_result.score,
+    key_result.computed_score, key_result.zone, check_in.value, check_in.confidence,
     check_in.checked_in_at"""
 """What SQL selects for `key_result`, beside the `cycle_starts_on` of the objective."""
 
@@ -46,6 +48,10 @@ class KeyResult(Struct, frozen=True):
     checked_in_at: datetime | None
     accountable_id: UUID | None
     open: bool
+    continued_from: UUID | None
+    score: Decimal | None
+    computed_score: Decimal | None
+    zone: str
     promise: Promise
     verdict: Verdict
 
@@ -71,10 +77,12 @@ class Objective(Struct, frozen=True):
     unit_name: str
     parent_objective_id: UUID | None
     drafted_position: int
+    outcome: str
     key_results: tuple[KeyResult, ...]
     summary: Summary
 
 
+_rules = msgspec.json.Decoder(PinnedRules | None)
 _measurement = msgspec.json.Decoder(Measurement)
 
 
@@ -84,8 +92,14 @@ class Columns(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
 
 
-def key_result(record: Columns, now: datetime) -> KeyResult:
-    """A key result from the columns of KEY_RESULT_COLUMNS, judged at `now`.
+def parameters_of(rules: str | None) -> RuleParameters:
+    """The numbers that a cycle is judged by, from its row: today's where it keeps none."""
+    kept = None if rules is None else _rules.decode(rules)
+    return DEFAULTS if kept is None else RuleParameters.of(kept.version, kept.parameters)
+
+
+def key_result(record: Columns, now: datetime, parameters: RuleParameters = DEFAULTS) -> KeyResult:
+    """A key result from the columns of KEY_RESULT_COLUMNS, judged at `now` by its cycle's rules.
 
     Its time begins with its cycle, unless it starts later.
     """
@@ -99,8 +113,12 @@ def key_result(record: Columns, now: datetime) -> KeyResult:
         checked_in_at=record["checked_in_at"],
         accountable_id=record["accountable_id"],
         open=record["open"],
+        continued_from=record["continued_from"],
+        score=record["score"],
+        computed_score=record["computed_score"],
+        zone=record["zone"],
         promise=promise,
-        verdict=judge(measure_of(promise, begins_on), record["value"], now),
+        verdict=judge(measure_of(promise, begins_on), record["value"], now, parameters),
     )
 
 
@@ -116,7 +134,7 @@ def promise_of(record: Columns) -> Promise:
     )
 
 
-def summarise(key_results: Sequence[KeyResult]) -> Summary:
+def summarise(key_results: Sequence[KeyResult], parameters: RuleParameters = DEFAULTS) -> Summary:
     """The roll-up: weighted progress against weighted expectation.
 
     One that nobody has checked in yet stands at its start; has it no start, being there to stay in a range,
@@ -144,6 +162,6 @@ def summarise(key_results: Sequence[KeyResult]) -> Summary:
     elif all(verdict.state == "unpaced" for verdict in verdicts):
         pace = "unpaced"
     else:
-        pace = state_of(progress - expected, passed)
+        pace = state_of(progress - expected, passed, parameters)
     moments = [each.checked_in_at for each in key_results if each.checked_in_at is not None]
     return Summary(progress, expected, pace, max(moments, default=None))

@@ -12,9 +12,11 @@ from okr_chassis.fields import (
     Day,
     Id,
     Number,
+    OptionalConfidence,
     OptionalDay,
     OptionalId,
     OptionalNumber,
+    OptionalText,
     Title,
     invalid,
     text,
@@ -29,6 +31,9 @@ from okr_contracts.goals import (
 )
 from okr_contracts.sealed import SealedText
 from okr_goals.decider.cycle import Cycle
+from okr_rules.exact import PLACES
+from okr_rules.outcome import Outcome
+from okr_rules.parameters import RuleParameters
 
 Unit = Annotated[str, text(40, required=False)]
 MAX_MILESTONES = 50
@@ -112,6 +117,8 @@ class DefineKeyResult(BaseModel, frozen=True):
     unit: Unit = Field(default="", validate_default=True)
     due_on: OptionalDay = None
     champions: tuple[NamedChampion, ...] = ()
+    continued_from: OptionalId = None
+    """The key result of an earlier cycle that this one goes on with."""
 
     @field_validator("measurement", mode="before")
     @classmethod
@@ -199,18 +206,71 @@ class RevisionSaid(_TargetRevision, frozen=True):
     """A revision as somebody says it, in plain words. No rule sees it so."""
 
     reason: Reason
+    external: bool = False
 
 
 class ReviseTarget(_TargetRevision, frozen=True):
-    """The `reason` is a person's; without one the `source` says what revises: a row of an import."""
+    """The `reason` is a person's; without one the `source` says what revises: a row of an import.
+
+    `cycle`, where it is known, is the objective's cycle as its stream told it when this was asked.
+    """
 
     reason: InstanceOf[SealedText] | None = None
     source: str = ""
+    external: bool = False
+    cycle: InstanceOf[Cycle] | None = None
+
+
+class GradeSaid(BaseModel, frozen=True):
+    """A grade as somebody says it, in plain words. No rule sees it so. No `final`: as the rules compute it."""
+
+    key_result_id: Id
+    final: OptionalConfidence = None
+    reason: OptionalText = None
+    evidence: OptionalText = None
+    closing_early: bool = False
+
+    @field_validator("final")
+    @classmethod
+    def _as_fine_as_scores_are(cls, value: Decimal | None) -> Decimal | None:
+        if value is not None and value != value.quantize(PLACES):
+            raise PydanticCustomError("grade_too_fine", "must have at most four places, as in 0.7")
+        return value
+
+
+class GradeKeyResult(BaseModel, frozen=True):
+    """`outcome` is what the rules say of it; `final` is None where that shall be the grade.
+
+    `cycle` is the objective's cycle as its stream told it when this was asked. With `closing_early` the
+    objective ends before its cycle does.
+    """
+
+    objective_id: Id
+    key_result_id: Id
+    cycle: InstanceOf[Cycle]
+    outcome: InstanceOf[Outcome]
+    final: Decimal | None = None
+    reason: InstanceOf[SealedText] | None = None
+    evidence: InstanceOf[SealedText] | None = None
+    closing_early: bool = False
 
 
 class CloseObjective(BaseModel, frozen=True):
     objective_id: Id
     outcome: ObjectiveOutcome
+
+
+class CloseByGrades(BaseModel, frozen=True):
+    """The end of an objective when its cycle closes: its outcome follows from the grades, by the cycle's own rules."""
+
+    objective_id: Id
+    parameters: InstanceOf[RuleParameters]
+
+
+class CancelObjective(BaseModel, frozen=True):
+    """The end of an objective when its cycle is cancelled."""
+
+    objective_id: Id
 
 
 class ApplyPlan(BaseModel, frozen=True):
@@ -238,6 +298,9 @@ ObjectiveCommand: TypeAlias = (
     | ReleaseChampion
     | ActivateObjective
     | ReviseTarget
+    | GradeKeyResult
     | CloseObjective
+    | CloseByGrades
+    | CancelObjective
     | ApplyPlan
 )

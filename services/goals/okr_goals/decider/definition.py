@@ -45,6 +45,7 @@ def define(command: DefineKeyResult, drafted: ObjectiveDrafted) -> KeyResultDefi
         starts_on=drafted.cycle_starts_on,
         due_on=command.due_on or drafted.cycle_ends_on,
         measurement=_measurement(command, drafted, type_),
+        continued_from=command.continued_from,
     )
 
 

@@ -14,9 +14,11 @@ from okr_contracts.goals import (
     ChampionReleased,
     KeyResultClosed,
     KeyResultDefined,
+    KeyResultGraded,
     KeyResultOpened,
     LintOverridden,
     ObjectiveActivated,
+    ObjectiveCancelled,
     ObjectiveClosed,
     ObjectiveDrafted,
     ObjectiveEvent,
@@ -32,38 +34,51 @@ from okr_goals.decider.commands import (
     ApplyPlan,
     ApplyTemplate,
     AssignChampion,
+    CancelObjective,
+    CloseByGrades,
     CloseObjective,
     DefineKeyResult,
     DraftObjective,
+    GradeKeyResult,
     NamedChampion,
     ObjectiveCommand,
     OverrideLint,
     ReleaseChampion,
     ReviseTarget,
 )
-from okr_goals.decider.cycle import closed, not_active
+from okr_goals.decider.cycle import ENDED, ended, not_active
 from okr_rules import lint
 from okr_rules.commitment import direction_of
+from okr_rules.grading import band
+from okr_rules.parameters import RuleParameters
+from okr_rules.rollup import roll_up
 
 MAX_KEY_RESULTS = 50
 """Of one objective. Good practice is five; this bound only keeps a stream readable."""
 
 
 class KeyResult(Struct, frozen=True):
-    """`defined` is what it was at first and `named` who ever held which role: the same definition again is known."""
+    """`defined` is what it was at first and `named` who ever held which role: the same definition again is known.
+
+    `graded_commit` and `graded_target` are what its grade measures by: the marks it began its time with, unless
+    something outside moved them.
+    """
 
     defined: KeyResultDefined
     commit: Decimal
     target: Decimal
+    graded_commit: Decimal
+    graded_target: Decimal
     champions: tuple[Champion, ...] = ()
     named: frozenset[Champion] = frozenset()
+    grade: KeyResultGraded | None = None
 
 
 class Objective(Struct, frozen=True):
     """`drafted` is None while there is no such objective."""
 
     drafted: ObjectiveDrafted | None = None
-    state: Literal["draft", "active", "closed"] = "draft"
+    state: Literal["draft", "active", "closed", "cancelled"] = "draft"
     outcome: ObjectiveOutcome | None = None
     key_results: dict[UUID, KeyResult] = {}
     overridden: frozenset[tuple[str, UUID]] = frozenset()
@@ -89,8 +104,14 @@ def decide(state: Objective, command: ObjectiveCommand) -> list[ObjectiveEvent]:
             raise NotFoundError("objective", command.objective_id)
         case CloseObjective():
             return _close(state, command)
-        case _ if state.state == "closed":
-            raise DomainError("OBJECTIVE_CLOSED", f"{state.drafted.title!r} is closed; draft a new objective")
+        case GradeKeyResult():
+            return _grade(state, key_result_of(state, command.key_result_id), command)
+        case CloseByGrades():
+            return _close_by_grades(state, command)
+        case CancelObjective():
+            return _cancel(state, command)
+        case _ if state.state in ("closed", "cancelled"):
+            raise DomainError("OBJECTIVE_CLOSED", f"{state.drafted.title!r} is {state.state}; draft a new objective")
         case ActivateObjective():
             return _activate(state, state.drafted, command)
         case DefineKeyResult():
@@ -112,7 +133,8 @@ def evolve(state: Objective, event: ObjectiveEvent) -> Objective:
         case ObjectiveDrafted():
             return Objective(drafted=event)
         case KeyResultDefined():
-            return _with(state, event.key_result_id, KeyResult(event, event.commit, event.target))
+            marks = (event.commit, event.target)
+            return _with(state, event.key_result_id, KeyResult(event, *marks, *marks))
         case ChampionAssigned():
             known = state.key_results[event.key_result_id]
             champion = Champion(event.person_id, event.role)
@@ -125,13 +147,20 @@ def evolve(state: Objective, event: ObjectiveEvent) -> Objective:
             return _with(state, event.key_result_id, replace(known, champions=left))
         case TargetRevised():
             known = replace(state.key_results[event.key_result_id], commit=event.commit, target=event.target)
+            if event.external or state.state == "draft":
+                known = replace(known, graded_commit=event.commit, graded_target=event.target)
             return _with(state, event.key_result_id, known)
         case LintOverridden():
             return replace(state, overridden=state.overridden | {(event.rule, event.subject_id)})
         case ObjectiveActivated():
             return replace(state, state="active")
+        case KeyResultGraded():
+            known = replace(state.key_results[event.key_result_id], grade=event)
+            return _with(state, event.key_result_id, known)
         case ObjectiveClosed():
             return replace(state, state="closed", outcome=event.outcome)
+        case ObjectiveCancelled():
+            return replace(state, state="cancelled")
         case KeyResultOpened() | KeyResultClosed():
             return state  # told to others; here it follows from the objective's own state
         case _:
@@ -281,17 +310,18 @@ def _draft(state: Objective, command: DraftObjective, template: str = "") -> lis
         return []
     if state.drafted is not None:
         raise AlreadyExistsError("objective", command.objective_id)
-    if cycle.state == "closed":
-        raise closed(cycle)
+    if cycle.state in ENDED:
+        raise ended(cycle)
     return [drafted]
 
 
 def _activate(state: Objective, drafted: ObjectiveDrafted, command: ActivateObjective) -> list[ObjectiveEvent]:
     if state.state == "active":
         return []
-    if command.cycle.state == "closed":
-        raise closed(command.cycle)
-    if command.cycle.state != "active":
+    if command.cycle.state in ENDED:
+        raise ended(command.cycle)
+    # What was agreed on and never entered can still be graded, hence also while grading.
+    if command.cycle.state not in ("active", "grading"):
         raise not_active(command.cycle)
     if not state.key_results:
         raise DomainError("NO_KEY_RESULTS", f"{drafted.title!r} has no key result yet; define one, then activate")
@@ -351,6 +381,14 @@ def _revise(known: KeyResult, command: ReviseTarget) -> list[ObjectiveEvent]:
     defined = known.defined
     if (commit, target) == (known.commit, known.target):
         return []
+    if command.cycle is not None and command.cycle.state in ENDED:
+        raise ended(command.cycle)
+    if command.cycle is not None and command.cycle.state == "grading":
+        raise DomainError(
+            "CYCLE_IN_GRADING",
+            f"the time of {command.cycle.name} is over; a target is not moved when the result is known. "
+            "Give another final grade, with the reason",
+        )
     if defined.type in ("binary", "baseline", "ordinal"):
         raise DomainError("NOTHING_TO_REVISE", f"a {defined.type} key result has no marks to move; define another one")
     direction = direction_of(defined.start, target)
@@ -372,22 +410,81 @@ def _revise(known: KeyResult, command: ReviseTarget) -> list[ObjectiveEvent]:
             previous_target=known.target,
             reason=command.reason,
             source=command.source,
+            external=command.external,
         )
     ]
+
+
+def _grade(state: Objective, known: KeyResult, command: GradeKeyResult) -> list[ObjectiveEvent]:
+    cycle, outcome, title = command.cycle, command.outcome, known.defined.title
+    if cycle.state in ENDED:
+        raise ended(cycle)
+    if state.state in ("draft", "cancelled"):
+        raise DomainError("OBJECTIVE_NOT_ACTIVE", f"the objective of {title!r} is {state.state}; nothing was tried yet")
+    if cycle.state != "grading" and not (cycle.state == "active" and command.closing_early):
+        raise DomainError(
+            "GRADING_NOT_OPEN",
+            f"{cycle.name} is {cycle.state}; grades are given when its time is over or its grading was opened, "
+            "or to an objective that is being closed early",
+        )
+    final = outcome.score if command.final is None else command.final
+    if final != outcome.score and command.reason is None:
+        raise DomainError(
+            "REASON_MISSING",
+            f"the rules come to {outcome.score:f} for {title!r}; another grade, {final:f}, needs a reason",
+        )
+    graded = KeyResultGraded(
+        key_result_id=known.defined.key_result_id,
+        objective_id=command.objective_id,
+        computed=outcome.score,
+        final=final,
+        zone=outcome.zone,
+        value=outcome.value,
+        commit=outcome.measure.commit,
+        target=outcome.measure.target,
+        rule_version=outcome.parameters.version,
+        reason=command.reason,
+        evidence=command.evidence,
+    )
+    return [] if known.grade == graded else [graded]
+
+
+def _close_by_grades(state: Objective, command: CloseByGrades) -> list[ObjectiveEvent]:
+    """Nothing for what has ended before; what never came to life stays the draft it is."""
+    if state.state != "active":
+        return []
+    outcome = outcome_by_grades(state, command.parameters)
+    return _close(state, CloseObjective(objective_id=command.objective_id, outcome=outcome))
+
+
+def outcome_by_grades(state: Objective, parameters: RuleParameters) -> ObjectiveOutcome:
+    """The band of the weighted grades. Without any, there is at least something to learn from it."""
+    graded = [
+        (known.defined.measurement.weight, known.grade.final)
+        for known in state.key_results.values()
+        if known.grade is not None
+    ]
+    together = roll_up(graded)
+    return "learned" if together is None else band(together, parameters)
+
+
+def _cancel(state: Objective, command: CancelObjective) -> list[ObjectiveEvent]:
+    if state.state in ("closed", "cancelled"):
+        return []
+    closed = [_closed(known.defined) for known in state.key_results.values()] if state.state == "active" else []
+    return [*closed, ObjectiveCancelled(objective_id=command.objective_id)]
 
 
 def _close(state: Objective, command: CloseObjective) -> list[ObjectiveEvent]:
     if state.state == "closed" and state.outcome == command.outcome:
         return []
-    if state.state == "closed":
-        raise DomainError("OBJECTIVE_CLOSED", f"it was closed before as {state.outcome}")
+    if state.state in ("closed", "cancelled"):
+        how = f"closed before as {state.outcome}" if state.state == "closed" else "cancelled"
+        raise DomainError("OBJECTIVE_CLOSED", f"it was {how}")
     if state.state != "active":
         raise DomainError("OBJECTIVE_NOT_ACTIVE", "it is still a draft; only an active objective has an outcome")
     return [
-        *(
-            KeyResultClosed(key_result_id=key_result_id, objective_id=command.objective_id)
-            for key_result_id in state.key_results
-        ),
+        *(_closed(known.defined) for known in state.key_results.values()),
         ObjectiveClosed(objective_id=command.objective_id, outcome=command.outcome),
     ]
 
@@ -423,6 +520,10 @@ def _opened(defined: KeyResultDefined) -> KeyResultOpened:
         type=defined.type,
         milestones=defined.measurement.milestones,
     )
+
+
+def _closed(defined: KeyResultDefined) -> KeyResultClosed:
+    return KeyResultClosed(key_result_id=defined.key_result_id, objective_id=defined.objective_id)
 
 
 def _with(state: Objective, key_result_id: UUID, known: KeyResult) -> Objective:

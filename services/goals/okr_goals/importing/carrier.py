@@ -28,7 +28,7 @@ from okr_contracts.goals import ImportAccepted, ImportObjectivePlanned, PlannedK
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.model import Done, RecordedEvent
 from okr_eventstore.runner import each_stream
-from okr_goals.decider.cycle import ActivateCycle, Cycle, DraftCycle, cycles
+from okr_goals.decider.cycle import ActivateCycle, Cycle, DraftCycle, cycles, pinned
 from okr_goals.decider.import_plan import RecordApplied, RefusedRow, imports
 from okr_goals.decider.objective import carry_out, objectives
 from okr_goals.importing import names
@@ -81,9 +81,8 @@ class Carrier:
         )
         try:
             await self._execute.for_event(event, cycles, stream, draft, "draft cycle")
-            await self._execute.for_event(
-                event, cycles, stream, ActivateCycle(cycle_id=accepted.cycle_id), "activate cycle"
-            )
+            activate = ActivateCycle(cycle_id=accepted.cycle_id, rules=pinned())
+            await self._execute.for_event(event, cycles, stream, activate, "activate cycle")
         except OkrError:
             pass  # the cycle was closed or taken meanwhile: each row will be told so in its turn
 

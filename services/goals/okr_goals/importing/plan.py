@@ -19,7 +19,7 @@ from okr_contracts.goals import (
 )
 from okr_goals.decider import cycle as cycle_rules
 from okr_goals.decider.commands import ApplyPlan
-from okr_goals.decider.cycle import Cycle, DraftCycle
+from okr_goals.decider.cycle import ENDED, Cycle, DraftCycle
 from okr_goals.decider.objective import KeyResult, Objective, carry_out
 from okr_goals.importing import names
 from okr_goals.importing.sheet import WHOLE_FILE, Fault, SheetRow
@@ -190,7 +190,7 @@ class _Planner:
                 message = f"{known.name} runs from {known.starts_on} to {known.ends_on} already; name another cycle"
                 self._fault(WHOLE_FILE, "cycle_starts_on", error.reason, message)
         return Cycle(
-            state="closed" if known.state == "closed" else "active", name=title, starts_on=starts_on, ends_on=ends_on
+            state=known.state if known.state in ENDED else "active", name=title, starts_on=starts_on, ends_on=ends_on
         )
 
     # --- who and where ---------------------------------------------------------------------------

@@ -30,6 +30,13 @@ class _CycleStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CycleState
     CYCLE_STATE_DRAFT: _CycleState.ValueType  # 1
     CYCLE_STATE_ACTIVE: _CycleState.ValueType  # 2
     CYCLE_STATE_CLOSED: _CycleState.ValueType  # 3
+    CYCLE_STATE_PUBLISHED: _CycleState.ValueType  # 4
+    """everybody may read it; it runs from its first day"""
+    CYCLE_STATE_GRADING: _CycleState.ValueType  # 5
+    """its time is over, key results get their grades"""
+    CYCLE_STATE_CLOSING: _CycleState.ValueType  # 6
+    """objectives are being closed; nothing may be added"""
+    CYCLE_STATE_CANCELLED: _CycleState.ValueType  # 7
 
 class CycleState(_CycleState, metaclass=_CycleStateEnumTypeWrapper): ...
 
@@ -37,6 +44,13 @@ CYCLE_STATE_UNSPECIFIED: CycleState.ValueType  # 0
 CYCLE_STATE_DRAFT: CycleState.ValueType  # 1
 CYCLE_STATE_ACTIVE: CycleState.ValueType  # 2
 CYCLE_STATE_CLOSED: CycleState.ValueType  # 3
+CYCLE_STATE_PUBLISHED: CycleState.ValueType  # 4
+"""everybody may read it; it runs from its first day"""
+CYCLE_STATE_GRADING: CycleState.ValueType  # 5
+"""its time is over, key results get their grades"""
+CYCLE_STATE_CLOSING: CycleState.ValueType  # 6
+"""objectives are being closed; nothing may be added"""
+CYCLE_STATE_CANCELLED: CycleState.ValueType  # 7
 Global___CycleState: _TypeAlias = CycleState  # noqa: Y015
 
 class _ObjectiveState:
@@ -49,6 +63,8 @@ class _ObjectiveStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Object
     OBJECTIVE_STATE_DRAFT: _ObjectiveState.ValueType  # 1
     OBJECTIVE_STATE_ACTIVE: _ObjectiveState.ValueType  # 2
     OBJECTIVE_STATE_CLOSED: _ObjectiveState.ValueType  # 3
+    OBJECTIVE_STATE_CANCELLED: _ObjectiveState.ValueType  # 4
+    """with its cycle"""
 
 class ObjectiveState(_ObjectiveState, metaclass=_ObjectiveStateEnumTypeWrapper): ...
 
@@ -56,6 +72,8 @@ OBJECTIVE_STATE_UNSPECIFIED: ObjectiveState.ValueType  # 0
 OBJECTIVE_STATE_DRAFT: ObjectiveState.ValueType  # 1
 OBJECTIVE_STATE_ACTIVE: ObjectiveState.ValueType  # 2
 OBJECTIVE_STATE_CLOSED: ObjectiveState.ValueType  # 3
+OBJECTIVE_STATE_CANCELLED: ObjectiveState.ValueType  # 4
+"""with its cycle"""
 Global___ObjectiveState: _TypeAlias = ObjectiveState  # noqa: Y015
 
 class _ObjectiveOutcome:
@@ -180,6 +198,30 @@ CHAMPION_ROLE_CONTRIBUTOR: ChampionRole.ValueType  # 5
 CHAMPION_ROLE_WATCHER: ChampionRole.ValueType  # 6
 Global___ChampionRole: _TypeAlias = ChampionRole  # noqa: Y015
 
+class _GradeZone:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GradeZoneEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GradeZone.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GRADE_ZONE_UNSPECIFIED: _GradeZone.ValueType  # 0
+    GRADE_ZONE_BELOW_COMMIT: _GradeZone.ValueType  # 1
+    GRADE_ZONE_COMMIT: _GradeZone.ValueType  # 2
+    """the promise was kept"""
+    GRADE_ZONE_TARGET: _GradeZone.ValueType  # 3
+    GRADE_ZONE_STRETCH: _GradeZone.ValueType  # 4
+
+class GradeZone(_GradeZone, metaclass=_GradeZoneEnumTypeWrapper):
+    """Where a key result came to at the end."""
+
+GRADE_ZONE_UNSPECIFIED: GradeZone.ValueType  # 0
+GRADE_ZONE_BELOW_COMMIT: GradeZone.ValueType  # 1
+GRADE_ZONE_COMMIT: GradeZone.ValueType  # 2
+"""the promise was kept"""
+GRADE_ZONE_TARGET: GradeZone.ValueType  # 3
+GRADE_ZONE_STRETCH: GradeZone.ValueType  # 4
+Global___GradeZone: _TypeAlias = GradeZone  # noqa: Y015
+
 class _ImportState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -229,6 +271,8 @@ class Cycle(_message.Message):
     ENDS_ON_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    RULE_VERSION_FIELD_NUMBER: _builtins.int
+    CLOSED_POSITIONS_FIELD_NUMBER: _builtins.int
     cycle_id: _builtins.str
     name: _builtins.str
     starts_on: _builtins.str
@@ -237,6 +281,12 @@ class Cycle(_message.Message):
     """last day, ISO 8601"""
     state: Global___CycleState.ValueType
     etag: _builtins.str
+    rule_version: _builtins.str
+    """of the rules it is judged by, from its publication on"""
+    @_builtins.property
+    def closed_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """how far each service's log went when it was closed"""
+
     def __init__(
         self,
         *,
@@ -246,14 +296,54 @@ class Cycle(_message.Message):
         ends_on: _builtins.str = ...,
         state: Global___CycleState.ValueType = ...,
         etag: _builtins.str = ...,
+        rule_version: _builtins.str = ...,
+        closed_positions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cycle_id", b"cycle_id", "ends_on", b"ends_on", "etag", b"etag", "name", b"name", "starts_on", b"starts_on", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_positions", b"closed_positions", "cycle_id", b"cycle_id", "ends_on", b"ends_on", "etag", b"etag", "name", b"name", "rule_version", b"rule_version", "starts_on", b"starts_on", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cycle: _TypeAlias = Cycle  # noqa: Y015
+
+@_typing.final
+class Grade(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPUTED_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    RULE_VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    computed: _builtins.str
+    """0 to 1, what the rules come to"""
+    final: _builtins.str
+    """0 to 1, what counts"""
+    zone: Global___GradeZone.ValueType
+    rule_version: _builtins.str
+    reason: _builtins.str
+    """why the two differ"""
+    evidence: _builtins.str
+    """where it can be seen"""
+    def __init__(
+        self,
+        *,
+        computed: _builtins.str = ...,
+        final: _builtins.str = ...,
+        zone: Global___GradeZone.ValueType = ...,
+        rule_version: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        evidence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["computed", b"computed", "evidence", b"evidence", "final", b"final", "reason", b"reason", "rule_version", b"rule_version", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Grade: _TypeAlias = Grade  # noqa: Y015
 
 @_typing.final
 class Milestone(_message.Message):
@@ -400,6 +490,7 @@ class KeyResult(_message.Message):
     OPEN_FIELD_NUMBER: _builtins.int
     CYCLE_ID_FIELD_NUMBER: _builtins.int
     MEASUREMENT_FIELD_NUMBER: _builtins.int
+    CONTINUED_FROM_FIELD_NUMBER: _builtins.int
     key_result_id: _builtins.str
     objective_id: _builtins.str
     title: _builtins.str
@@ -413,6 +504,8 @@ class KeyResult(_message.Message):
     open: _builtins.bool
     """takes check-ins"""
     cycle_id: _builtins.str
+    continued_from: _builtins.str
+    """the key result of an earlier cycle that it goes on with"""
     @_builtins.property
     def champions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Champion]: ...
     @_builtins.property
@@ -434,10 +527,11 @@ class KeyResult(_message.Message):
         open: _builtins.bool = ...,
         cycle_id: _builtins.str = ...,
         measurement: Global___Measurement | None = ...,
+        continued_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["measurement", b"measurement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champions", b"champions", "commit", b"commit", "cycle_id", b"cycle_id", "due_on", b"due_on", "key_result_id", b"key_result_id", "measurement", b"measurement", "objective_id", b"objective_id", "open", b"open", "start", b"start", "starts_on", b"starts_on", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champions", b"champions", "commit", b"commit", "continued_from", b"continued_from", "cycle_id", b"cycle_id", "due_on", b"due_on", "key_result_id", b"key_result_id", "measurement", b"measurement", "objective_id", b"objective_id", "open", b"open", "start", b"start", "starts_on", b"starts_on", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -703,6 +797,7 @@ class DefineKeyResultRequest(_message.Message):
     CHAMPIONS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     MEASUREMENT_FIELD_NUMBER: _builtins.int
+    CONTINUED_FROM_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     objective_id: _builtins.str
     key_result_id: _builtins.str
@@ -720,6 +815,8 @@ class DefineKeyResultRequest(_message.Message):
     """empty: the cycle's last day"""
     etag: _builtins.str
     """optional, the objective's"""
+    continued_from: _builtins.str
+    """the key result of an earlier cycle that it goes on with"""
     @_builtins.property
     def champions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Champion]:
         """exactly one accountable"""
@@ -742,10 +839,11 @@ class DefineKeyResultRequest(_message.Message):
         champions: _abc.Iterable[Global___Champion] | None = ...,
         etag: _builtins.str = ...,
         measurement: Global___Measurement | None = ...,
+        continued_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["measurement", b"measurement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champions", b"champions", "commit", b"commit", "due_on", b"due_on", "etag", b"etag", "key_result_id", b"key_result_id", "measurement", b"measurement", "objective_id", b"objective_id", "request_id", b"request_id", "start", b"start", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champions", b"champions", "commit", b"commit", "continued_from", b"continued_from", "due_on", b"due_on", "etag", b"etag", "key_result_id", b"key_result_id", "measurement", b"measurement", "objective_id", b"objective_id", "request_id", b"request_id", "start", b"start", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -936,6 +1034,7 @@ class ReviseTargetRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    EXTERNAL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     objective_id: _builtins.str
     key_result_id: _builtins.str
@@ -946,6 +1045,8 @@ class ReviseTargetRequest(_message.Message):
     reason: _builtins.str
     etag: _builtins.str
     """optional, the objective's"""
+    external: _builtins.bool
+    """something outside moved it: then the grade measures by it too"""
     def __init__(
         self,
         *,
@@ -956,10 +1057,11 @@ class ReviseTargetRequest(_message.Message):
         target: _builtins.str = ...,
         reason: _builtins.str = ...,
         etag: _builtins.str = ...,
+        external: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "etag", b"etag", "key_result_id", b"key_result_id", "objective_id", b"objective_id", "reason", b"reason", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "etag", b"etag", "external", b"external", "key_result_id", b"key_result_id", "objective_id", b"objective_id", "reason", b"reason", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

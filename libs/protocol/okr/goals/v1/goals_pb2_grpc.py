@@ -137,7 +137,9 @@ class GoalsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CloseCycle(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Refused while a key result has no grade, with all of them. Then objectives are closed one by one, and the cycle
+        after them: over restarts too. GetCycle tells when it is closed.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -17,6 +17,9 @@ class GoalsServiceStub:
     DraftCycle: _aio.UnaryUnaryMultiCallable[_goals_pb2.DraftCycleRequest, _goals_pb2.DraftCycleResponse]
     ActivateCycle: _aio.UnaryUnaryMultiCallable[_goals_pb2.ActivateCycleRequest, _goals_pb2.ActivateCycleResponse]
     CloseCycle: _aio.UnaryUnaryMultiCallable[_goals_pb2.CloseCycleRequest, _goals_pb2.CloseCycleResponse]
+    """Refused while a key result has no grade, with all of them. Then objectives are closed one by one, and the cycle
+    after them: over restarts too. GetCycle tells when it is closed.
+    """
     DraftObjective: _aio.UnaryUnaryMultiCallable[_goals_pb2.DraftObjectiveRequest, _goals_pb2.DraftObjectiveResponse]
     DefineKeyResult: _aio.UnaryUnaryMultiCallable[_goals_pb2.DefineKeyResultRequest, _goals_pb2.DefineKeyResultResponse]
     AssignChampion: _aio.UnaryUnaryMultiCallable[_goals_pb2.AssignChampionRequest, _goals_pb2.AssignChampionResponse]
@@ -55,7 +58,10 @@ class GoalsServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _goals_pb2.CloseCycleRequest,
         context: _aio.ServicerContext[_goals_pb2.CloseCycleRequest, _abc.Awaitable[_goals_pb2.CloseCycleResponse]],
-    ) -> _abc.Awaitable[_goals_pb2.CloseCycleResponse]: ...
+    ) -> _abc.Awaitable[_goals_pb2.CloseCycleResponse]:
+        """Refused while a key result has no grade, with all of them. Then objectives are closed one by one, and the cycle
+        after them: over restarts too. GetCycle tells when it is closed.
+        """
 
     @_abc_1.abstractmethod
     def DraftObjective(

@@ -95,6 +95,10 @@ class BoardKeyResult(_message.Message):
     HIGH_FIELD_NUMBER: _builtins.int
     GUARD_RAIL_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    COMPUTED_SCORE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    CONTINUED_FROM_FIELD_NUMBER: _builtins.int
     key_result_id: _builtins.str
     title: _builtins.str
     unit: _builtins.str
@@ -125,6 +129,14 @@ class BoardKeyResult(_message.Message):
     high: _builtins.str
     guard_rail: _builtins.bool
     weight: _builtins.str
+    score: _builtins.str
+    """the final grade, 0 to 1; empty: none yet"""
+    computed_score: _builtins.str
+    """what the rules came to"""
+    zone: _builtins.str
+    """below_commit, commit, target, stretch; empty: no grade yet"""
+    continued_from: _builtins.str
+    """the key result of an earlier cycle that it goes on with"""
     def __init__(
         self,
         *,
@@ -151,10 +163,14 @@ class BoardKeyResult(_message.Message):
         high: _builtins.str = ...,
         guard_rail: _builtins.bool = ...,
         weight: _builtins.str = ...,
+        score: _builtins.str = ...,
+        computed_score: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        continued_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accountable_id", b"accountable_id", "checked_in_at", b"checked_in_at", "commit", b"commit", "confidence", b"confidence", "due_on", b"due_on", "expected", b"expected", "guard_rail", b"guard_rail", "high", b"high", "key_result_id", b"key_result_id", "low", b"low", "open", b"open", "pace", b"pace", "pace_days", b"pace_days", "progress", b"progress", "start", b"start", "starts_on", b"starts_on", "stretch", b"stretch", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit", "value", b"value", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accountable_id", b"accountable_id", "checked_in_at", b"checked_in_at", "commit", b"commit", "computed_score", b"computed_score", "confidence", b"confidence", "continued_from", b"continued_from", "due_on", b"due_on", "expected", b"expected", "guard_rail", b"guard_rail", "high", b"high", "key_result_id", b"key_result_id", "low", b"low", "open", b"open", "pace", b"pace", "pace_days", b"pace_days", "progress", b"progress", "score", b"score", "start", b"start", "starts_on", b"starts_on", "stretch", b"stretch", "target", b"target", "title", b"title", "type", b"type", "unit", b"unit", "value", b"value", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,6 +193,7 @@ class BoardObjective(_message.Message):
     PACE_FIELD_NUMBER: _builtins.int
     CHECKED_IN_AT_FIELD_NUMBER: _builtins.int
     KEY_RESULTS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     objective_id: _builtins.str
     title: _builtins.str
     unit_id: _builtins.str
@@ -184,13 +201,15 @@ class BoardObjective(_message.Message):
     owner_id: _builtins.str
     cycle_id: _builtins.str
     state: _builtins.str
-    """draft, active, closed"""
+    """draft, active, closed, cancelled"""
     parent_objective_id: _builtins.str
     progress: _builtins.str
     """roll-up of its key results; empty: it has none"""
     expected: _builtins.str
     pace: Global___Pace.ValueType
     checked_in_at: _builtins.str
+    outcome: _builtins.str
+    """achieved, partly, learned; empty: not closed"""
     @_builtins.property
     def key_results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BoardKeyResult]: ...
     def __init__(
@@ -209,10 +228,11 @@ class BoardObjective(_message.Message):
         pace: Global___Pace.ValueType = ...,
         checked_in_at: _builtins.str = ...,
         key_results: _abc.Iterable[Global___BoardKeyResult] | None = ...,
+        outcome: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_in_at", b"checked_in_at", "cycle_id", b"cycle_id", "expected", b"expected", "key_results", b"key_results", "objective_id", b"objective_id", "owner_id", b"owner_id", "pace", b"pace", "parent_objective_id", b"parent_objective_id", "progress", b"progress", "state", b"state", "title", b"title", "unit_id", b"unit_id", "unit_name", b"unit_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_in_at", b"checked_in_at", "cycle_id", b"cycle_id", "expected", b"expected", "key_results", b"key_results", "objective_id", b"objective_id", "outcome", b"outcome", "owner_id", b"owner_id", "pace", b"pace", "parent_objective_id", b"parent_objective_id", "progress", b"progress", "state", b"state", "title", b"title", "unit_id", b"unit_id", "unit_name", b"unit_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,11 +247,14 @@ class GetBoardRequest(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     MIN_POSITIONS_FIELD_NUMBER: _builtins.int
+    AS_OF_CYCLE_END_FIELD_NUMBER: _builtins.int
     cycle_id: _builtins.str
     """empty: the cycle that runs at as_of, else the newest"""
     unit_id: _builtins.str
     """this unit and all below it; empty: all"""
     as_of: _builtins.str
+    as_of_cycle_end: _builtins.bool
+    """exactly what the closing of the cycle had heard of; needs cycle_id, and no as_of"""
     @_builtins.property
     def page(self) -> _common_pb2.PageRequest:
         """of objectives"""
@@ -246,10 +269,11 @@ class GetBoardRequest(_message.Message):
         as_of: _builtins.str = ...,
         page: _common_pb2.PageRequest | None = ...,
         min_positions: _abc.Iterable[_builtins.str] | None = ...,
+        as_of_cycle_end: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cycle_id", b"cycle_id", "min_positions", b"min_positions", "page", b"page", "unit_id", b"unit_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "as_of_cycle_end", b"as_of_cycle_end", "cycle_id", b"cycle_id", "min_positions", b"min_positions", "page", b"page", "unit_id", b"unit_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,6 +291,8 @@ class GetBoardResponse(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     OBJECTIVES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CYCLE_STATE_FIELD_NUMBER: _builtins.int
+    RULE_VERSION_FIELD_NUMBER: _builtins.int
     organization_name: _builtins.str
     cycle_id: _builtins.str
     cycle_name: _builtins.str
@@ -274,6 +300,10 @@ class GetBoardResponse(_message.Message):
     cycle_ends_on: _builtins.str
     as_of: _builtins.str
     next_page_token: _builtins.str
+    cycle_state: _builtins.str
+    """draft, published, active, grading, closing, closed, cancelled"""
+    rule_version: _builtins.str
+    """of the rules it is judged by"""
     @_builtins.property
     def objectives(self) -> _containers.RepeatedCompositeFieldContainer[Global___BoardObjective]: ...
     def __init__(
@@ -287,10 +317,12 @@ class GetBoardResponse(_message.Message):
         as_of: _builtins.str = ...,
         objectives: _abc.Iterable[Global___BoardObjective] | None = ...,
         next_page_token: _builtins.str = ...,
+        cycle_state: _builtins.str = ...,
+        rule_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cycle_ends_on", b"cycle_ends_on", "cycle_id", b"cycle_id", "cycle_name", b"cycle_name", "cycle_starts_on", b"cycle_starts_on", "next_page_token", b"next_page_token", "objectives", b"objectives", "organization_name", b"organization_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cycle_ends_on", b"cycle_ends_on", "cycle_id", b"cycle_id", "cycle_name", b"cycle_name", "cycle_starts_on", b"cycle_starts_on", "cycle_state", b"cycle_state", "next_page_token", b"next_page_token", "objectives", b"objectives", "organization_name", b"organization_name", "rule_version", b"rule_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,6 +351,8 @@ class HistoryEntry(_message.Message):
     PREVIOUS_TARGET_FIELD_NUMBER: _builtins.int
     CHAMPION_ID_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    COMPUTED_SCORE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """the event's type, such as CheckInRecorded or TargetRevised"""
     recorded_at: _builtins.str
@@ -349,6 +383,9 @@ class HistoryEntry(_message.Message):
     """who was assigned or released"""
     role: _builtins.str
     """of the champion, as in accountable"""
+    score: _builtins.str
+    """of a grade: the final one"""
+    computed_score: _builtins.str
     def __init__(
         self,
         *,
@@ -371,10 +408,12 @@ class HistoryEntry(_message.Message):
         previous_target: _builtins.str = ...,
         champion_id: _builtins.str = ...,
         role: _builtins.str = ...,
+        score: _builtins.str = ...,
+        computed_score: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_id", b"champion_id", "check_in_id", b"check_in_id", "commit", b"commit", "confidence", b"confidence", "kind", b"kind", "note", b"note", "occurred_at", b"occurred_at", "person_id", b"person_id", "position", b"position", "previous_commit", b"previous_commit", "previous_confidence", b"previous_confidence", "previous_target", b"previous_target", "previous_value", b"previous_value", "progress", b"progress", "recorded_at", b"recorded_at", "role", b"role", "start", b"start", "target", b"target", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_id", b"champion_id", "check_in_id", b"check_in_id", "commit", b"commit", "computed_score", b"computed_score", "confidence", b"confidence", "kind", b"kind", "note", b"note", "occurred_at", b"occurred_at", "person_id", b"person_id", "position", b"position", "previous_commit", b"previous_commit", "previous_confidence", b"previous_confidence", "previous_target", b"previous_target", "previous_value", b"previous_value", "progress", b"progress", "recorded_at", b"recorded_at", "role", b"role", "score", b"score", "start", b"start", "target", b"target", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,7 +1,7 @@
 """What a topic holds of a log, the check that nothing of it is missing, and relays at work."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -16,18 +16,7 @@ from okr_eventstore.database import Database
 from okr_eventstore.log import read_heads, read_page
 from okr_eventstore.model import SHARDS, RecordedEvent, shard_of
 from tests.eventstore.garden import Garden
-
-PATIENCE_SECONDS = 60.0
-
-
-async def eventually(true: Callable[[], object], what: str = "") -> None:
-    """Wait until something this process can see is so."""
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not true():  # noqa: ASYNC110  # whatever is waited for has no event of its own
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"not within {PATIENCE_SECONDS:.0f} seconds: {what or true}") from None
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @asynccontextmanager

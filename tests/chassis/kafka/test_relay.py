@@ -19,7 +19,8 @@ from okr_eventstore.model import shard_of
 from tests.chassis.kafka.conftest import MakeRelay
 from tests.eventstore.garden import GARDEN, Garden, Watered
 from tests.support.kafka import Topics
-from tests.support.relays import carried, cursors, eventually, held, organizations, records_in, relaying, whole_log
+from tests.support.relays import carried, cursors, held, organizations, records_in, relaying, whole_log
+from tests.support.waiting import eventually
 
 EVERYWHERE = organizations(16)
 """Two in each partition."""

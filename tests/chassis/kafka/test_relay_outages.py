@@ -16,7 +16,8 @@ from okr_eventstore.database import Database
 from tests.eventstore.garden import Garden, Watered
 from tests.support.kafka import LocalBroker
 from tests.support.relay_process import relay_process
-from tests.support.relays import carried, eventually, held, organizations, relaying, whole_log
+from tests.support.relays import carried, held, organizations, relaying, whole_log
+from tests.support.waiting import eventually
 
 EVERYWHERE = organizations(16)
 """Two in each partition, each with a writer of its own."""

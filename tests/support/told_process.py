@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import IO, Any
 
-from tests.support.relays import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def say(**news: Any) -> None:

@@ -41,6 +41,7 @@ from tests.eventstore.garden import Garden
 from tests.support.kafka import LocalBroker, Topics, broker_of_ones_own
 from tests.support.relay_process import HeldRelay, RelayProcess, relay_process
 from tests.support.relays import organizations
+from tests.support.waiting import due
 
 SCHEMA = "garden"
 PARTITIONS = 8
@@ -81,7 +82,7 @@ class Turns:
     async def turn(self) -> None:
         loop = asyncio.get_running_loop()
         self._next = max(self._next + self._pause, loop.time())
-        await asyncio.sleep(self._next - loop.time())
+        await due(self._next)
         self._resting += 1
         if self._resting == self._writers:
             self._all_rest.set()

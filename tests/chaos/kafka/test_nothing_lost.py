@@ -23,6 +23,7 @@ from tests.chaos.writers import Writers
 from tests.eventstore.garden import watered
 from tests.support.relay_process import BEFORE_SEND, MOMENTS, HeldRelay, RecklessRelay
 from tests.support.relays import held, whole_log
+from tests.support.waiting import look_again
 
 pytestmark = pytest.mark.timeout(0)  # as many events as asked; each step has a patience of its own
 LONG = "CHAOS_SECONDS" in os.environ
@@ -59,7 +60,7 @@ class Reader:
                     self.seen += [(batch.shard, event.position) for event in batch.events]
                     self.reached[batch.shard] = batch.events[-1].position
             except StoreUnavailableError:
-                await asyncio.sleep(0.05)  # as a runner waits
+                await look_again()  # as a runner waits
 
 
 @dataclass

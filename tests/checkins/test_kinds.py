@@ -159,3 +159,10 @@ def test_a_check_in_has_a_value_or_a_milestone_and_not_both(said: dict[str, Any]
 
 def recorded_without_note(value: str, check_in_id: UUID = FIRST) -> CheckInRecorded:
     return CheckInRecorded(check_in_id, KEY_RESULT, Decimal(value), Decimal("0.5"), None, WEDNESDAY)
+
+
+def test_a_milestone_that_cannot_be_read_is_not_taken_for_a_missing_value() -> None:
+    said = {"check_in_id": THIRD, "key_result_id": KEY_RESULT, "at": WEDNESDAY}
+    with pytest.raises(ValidationError) as refused:
+        RecordCheckIn.model_validate({**said, "milestone": {"milestone_id": str(SHELL), "share": "2"}})
+    assert [fault["loc"] for fault in refused.value.errors()] == [("milestone", "share")]

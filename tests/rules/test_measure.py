@@ -81,3 +81,17 @@ def test_days_never_contradict_the_difference(measure: Measure, value: D, now: d
         assert verdict.days == 0
     if verdict.days and verdict.delta:
         assert (verdict.days > 0) == (verdict.delta > 0)
+
+
+def test_progress_of_milestones_is_their_weight_whatever_part_of_them_is_the_target() -> None:
+    shell, roof = Milestone(D("0.5"), FIRST), Milestone(D("0.5"), date(2026, 3, 31))
+    building = Measure(D(0), D("0.8"), D("0.8"), FIRST, date(2026, 3, 31), "milestone", milestones=(shell, roof))
+    verdict = judge(building, D("0.5"), datetime(2026, 2, 1, tzinfo=UTC))
+    assert (verdict.progress, verdict.expected, verdict.state) == (D("0.5"), D("0.5"), "on_pace")
+    assert verdict.explain().startswith("On pace: 0.5 is 50 % of its milestones; 50 % was expected")
+
+
+def test_a_range_that_nobody_looked_at_yet_is_named_and_no_way_is() -> None:
+    kept = Measure(D(0), D("0.9"), D(1), FIRST, FIRST, "maintain", range=Range(D(95), None, D(5)))
+    said = judge(kept, None, datetime(2026, 2, 1, tzinfo=UTC)).explain()
+    assert said.startswith("No check-in yet; it is to be kept at 95 or above, 2026-01-01")

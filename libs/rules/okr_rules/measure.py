@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Literal, Protocol
 
 from okr_rules.commitment import reached
-from okr_rules.exact import ONE, ZERO, clamp
+from okr_rules.exact import ONE, ZERO, clamp, four_places
 from okr_rules.expectation import Always, AtTheEnd, ByMilestones, Expectation, Linear, Scheduled
 from okr_rules.maintain import Range, progress_now
 from okr_rules.milestones import Milestone
@@ -63,6 +63,17 @@ class Measure:
             case _:
                 return Linear(self.starts_on, self.due_on)
 
+    @property
+    def way(self) -> str:
+        """What its progress is a share of, in words."""
+        match self.kind:
+            case "milestone":
+                return "of its milestones"
+            case "maintain" | "binary" | "baseline" | "ordinal":
+                return "of the way"
+            case _:
+                return f"of the way from {self.start:f} to {self.target:f}"
+
     def raw(self, value: Decimal) -> Decimal:
         """How far `value` takes it, unclamped where it may pass its target or fall behind its start; four places."""
         match self.kind:
@@ -74,6 +85,8 @@ class Measure:
                 return ONE if value >= ONE else ZERO
             case "baseline":
                 return ONE  # it asks for a value, not for a certain one
+            case "milestone":
+                return four_places(value)  # of all its milestones, whatever part of them is the target
             case "ordinal":
                 return ORDINAL_PROGRESS[min(max(int(value), 0), len(ORDINAL_PROGRESS) - 1)]
             case _:

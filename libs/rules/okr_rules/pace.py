@@ -74,12 +74,14 @@ class Verdict:
         """Why this is so: the rule, its version, its inputs and the bounds it compared with."""
         rule = f"rule pace, version {self.parameters.version}"
         span = f"{self.measure.starts_on} to {self.measure.due_on}"
-        way = f"from {self.measure.start:f} to {self.measure.target:f}"
+        way = self.measure.way
         on = f"{self.now:%Y-%m-%d}"
         if self.state == "not_started":
             return f"Not started: the time runs {span} and it was {on} ({rule})."
         if self.value is None or self.progress is None or self.delta is None:
-            return f"No check-in yet {way}; {percent(self.expected)} was expected on {on}, {span} ({rule})."
+            if self.measure.range is not None:
+                return f"No check-in yet; it is to be kept {self.measure.range.words}, {span} ({rule})."
+            return f"No check-in yet; {percent(self.expected)} {way} was expected on {on}, {span} ({rule})."
         value = f"{plain(self.value):f}"
         if self.measure.range is not None and self.state in _RANGE_STATES.values():
             kept, tolerance = self.measure.range.words, f"{plain(self.measure.range.tolerance):f}"
@@ -88,10 +90,7 @@ class Verdict:
         if self.state == "unpaced":
             asked = f"It stood at {value} on {on} and is asked for by {self.measure.due_on}"
             return f"{asked}; nothing is expected before ({rule})."
-        stands = (
-            f"{value} is {percent(self.progress)} of the way {way}; "
-            f"{percent(self.expected)} was expected on {on}, {span}"
-        )
+        stands = f"{value} is {percent(self.progress)} {way}; {percent(self.expected)} was expected on {on}, {span}"
         if self.state == "just_started":
             share = percent(self.parameters.just_started_share)
             return f"Just started: {stands}. Under {share} of the time, pace is not judged ({rule})."

@@ -20,6 +20,9 @@ from okr_chassis.fields import (
 from okr_contracts.goals import KeyResultType
 from okr_contracts.sealed import SealedText
 
+NOT_READABLE = object()
+"""In place of a field that was refused itself: what depends on it is not refused as well."""
+
 
 class _Command(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -63,7 +66,7 @@ class _CheckIn(_Command):
     @field_validator("value")
     @classmethod
     def _one_of_the_two(cls, value: Decimal | None, info: ValidationInfo) -> Decimal | None:
-        if value is None and info.data.get("milestone") is None:
+        if value is None and info.data.get("milestone", NOT_READABLE) is None:
             raise PydanticCustomError("required", "is required")
         if value is not None and info.data.get("milestone") is not None:
             raise PydanticCustomError("not_with_milestone", "follows from the milestones: report one, or give a value")

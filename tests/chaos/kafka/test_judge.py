@@ -1,14 +1,22 @@
 """The judge of consumers catches each way of getting it wrong, and says nothing where nothing is."""
 
+import random
 from collections.abc import Iterable
 from uuid import UUID
 
 import pytest
 
-from okr_eventstore.model import shard_of
-from tests.chaos.history import Held, Stored
+from okr_chassis.kafka.records import event_of
+from okr_chassis.kafka.relay import Relay
+from okr_eventstore.database import Database
+from okr_eventstore.model import RecordedEvent, shard_of
+from tests.chaos.history import Held, Stored, read
 from tests.chaos.kafka.chronicle import NOTHING, Came, Heard, faults_of_hearing, faults_of_rows, linked
-from tests.eventstore.garden import GARDEN, SHARD
+from tests.chaos.kafka.hostile import hostile, swapped
+from tests.chaos.writers import SAYS
+from tests.eventstore.garden import GARDEN, SHARD, Garden, Watered, watered
+from tests.support.kafka import Topics
+from tests.support.relays import carried, organizations, relaying
 
 EVENTS = [
     Stored(SHARD, position, (GARDEN, "fern"), position, UUID(int=position), f"says {position}")
@@ -57,3 +65,29 @@ def test_a_consumer_that_got_it_wrong_is_caught(wrong: str) -> None:
     events, told_of_rows, told_of_hearing = WRONGS[wrong]
     assert any(told_of_rows in fault for fault in faults_of_rows(applied(events), LOG))
     assert any(told_of_hearing in fault for fault in faults_of_hearing(listened(events), LOG))
+
+
+async def test_a_consumer_that_takes_the_topic_as_it_comes_is_caught(database: Database, topics: Topics) -> None:
+    """As consumers are that believe in Kafka's offsets alone: what comes again, they do again."""
+    await topics.provision("garden")
+    garden = Garden(database)
+    await garden.log.start()
+    relay = Relay("garden", database, topics.servers, partitions=8, owner="test", prefix=topics.prefix, log=garden.log)
+    async with relaying(relay), hostile(topics) as producer:
+        for organization_id in organizations(8):
+            await garden.append("fern", watered(1, "a"), watered(2, "b"), organization_id=organization_id)
+        await carried(relay)
+        log = await read(database.dsn, database.schema, SAYS)
+        relayed = [stored(event_of(record, garden.codec)) for record in await producer.records()]
+        assert faults_of_rows(applied(relayed), log) == []
+
+        await producer.write(swapped((await producer.records())[::3], random.Random(1)))
+        taken = [stored(event_of(record, garden.codec)) for record in await producer.records()]
+        assert any("applied twice" in fault for fault in faults_of_rows(applied(taken), log))
+    await garden.log.close()
+
+
+def stored(event: RecordedEvent) -> Stored:
+    assert isinstance(event.data, Watered)
+    stream = (event.organization_id, event.stream_id)
+    return Stored(event.shard, event.position, stream, event.version, event.command_id, event.data.note)

@@ -16,7 +16,7 @@ from tests.chaos.run import Beat, Run
 from tests.chaos.writers import Writers
 
 pytestmark = pytest.mark.timeout(0)  # as long as asked; each step has a patience of its own
-SECONDS = 35.0
+SECONDS = 30.0
 """The share within the ordinary tests: about half of the kinds, others each time. A longer run has them all."""
 MOST_FAULTS_A_ROUND = 3
 """So many may follow each other before everybody has to catch up and is judged."""

@@ -321,7 +321,7 @@ def test_the_tree_shows_each_objective_below_the_one_it_contributes_to() -> None
     ],
 )
 def test_history_is_told_in_words(entry: HistoryEntry, told: str) -> None:
-    assert views.happened(entry, "€", {"p1": "Ana"}) == told
+    assert views.happened(entry, BoardKeyResult(unit="€"), {"p1": "Ana"}) == told
 
 
 @pytest.mark.parametrize(
@@ -341,3 +341,20 @@ def test_history_is_told_in_words(entry: HistoryEntry, told: str) -> None:
 def test_marks_and_values_read_as_their_kind_has_them(key_result: BoardKeyResult, shown: tuple[str, str, str]) -> None:
     start, target = words.mark(key_result, key_result.start), words.mark(key_result, key_result.target)
     assert (start, words.value_of(key_result), target) == shown
+
+
+@pytest.mark.parametrize(
+    ("key_result", "said"),
+    [
+        (BoardKeyResult(type="increase", start="0", commit="5", target="9", unit="t"), "start 0, commit 5, target 9 t"),
+        (
+            BoardKeyResult(type="maintain", start="0", commit="0.9", target="1", low="95", unit="%"),
+            "to be kept ≥ 95, 90 % of the time promised",
+        ),
+        (BoardKeyResult(type="milestone", commit="0.5", target="1"), "commit 50 %, target 100 % of its milestones"),
+        (BoardKeyResult(type="binary", start="0", commit="1", target="1"), ""),
+    ],
+    ids=["way", "range", "milestones", "binary"],
+)
+def test_a_history_says_what_was_promised_as_its_type_has_it(key_result: BoardKeyResult, said: str) -> None:
+    assert views.marks(key_result) == said

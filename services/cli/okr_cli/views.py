@@ -152,7 +152,28 @@ HISTORY_COLUMNS = (
 )
 
 
-def history_rows(unit: str, entries: Sequence[HistoryEntry], names: Names) -> list[Row]:
+SHARES_AND_ZONES = ("maintain", "milestone", "binary", "baseline", "ordinal")
+"""Types whose marks are not in their unit."""
+
+
+def marks(each: BoardKeyResult) -> str:
+    """What a key result promises, as its type has it; nothing where that says nothing."""
+    match each.type:
+        case "maintain":
+            return f"to be kept {words.within(each.low, each.high)}, {words.percent(each.commit)} of the time promised"
+        case "milestone":
+            return f"commit {words.percent(each.commit)}, target {words.percent(each.target)} of its milestones"
+        case "binary" | "baseline" | "ordinal":
+            return ""
+        case _:
+            return (
+                f"start {words.number(each.start)}, commit {words.number(each.commit)}, "
+                f"target {words.measure(each.target, each.unit)}"
+            )
+
+
+def history_rows(each: BoardKeyResult, entries: Sequence[HistoryEntry], names: Names) -> list[Row]:
+    unit = each.unit
     shown = short_ids(entry.check_in_id for entry in entries if entry.check_in_id)
     rows = []
     for entry in entries:
@@ -163,7 +184,7 @@ def history_rows(unit: str, entries: Sequence[HistoryEntry], names: Names) -> li
                 [
                     Cell(known, "dim"),
                     Cell(true if true != known[:10] else "", "yellow"),
-                    Cell(happened(entry, unit, names), "yellow" if corrected else ""),
+                    Cell(happened(entry, each, names), "yellow" if corrected else ""),
                     words.measure(entry.value, unit),
                     words.percent(entry.progress) if entry.value else "",
                     words.confidence(entry.confidence),
@@ -176,8 +197,9 @@ def history_rows(unit: str, entries: Sequence[HistoryEntry], names: Names) -> li
     return rows
 
 
-def happened(entry: HistoryEntry, unit: str, names: Names) -> str:
+def happened(entry: HistoryEntry, each: BoardKeyResult, names: Names) -> str:
     """One entry of a history in words."""
+    unit = each.unit
     who = name_of(names, entry.champion_id)
     match entry.kind:
         case "CheckInRecorded":
@@ -187,6 +209,8 @@ def happened(entry: HistoryEntry, unit: str, names: Names) -> str:
             return f"corrected, was {before}" if before else "corrected"
         case "TargetRevised":
             return f"commit and target revised: {_revised(entry)}"
+        case "KeyResultDefined" if each.type in SHARES_AND_ZONES:
+            return "defined"
         case "KeyResultDefined":
             return (
                 f"defined: from {words.number(entry.start)}, commit {words.number(entry.commit)}, "

@@ -99,13 +99,10 @@ async def history(session: Session, key_result: KeyResult, as_of: AsOf = None) -
         return
     session.output.say(each.title, style="bold")
     session.output.say(views.standing(each))
-    session.output.say(
-        f"start {words.number(each.start)}, commit {words.number(each.commit)}, "
-        f"target {words.measure(each.target, each.unit)}, due {each.due_on}; "
-        f"accountable: {views.name_of(names, each.accountable_id)}"
-    )
+    promised = ", ".join(part for part in (views.marks(each), f"due {each.due_on}") if part)
+    session.output.say(f"{promised}; accountable: {views.name_of(names, each.accountable_id)}")
     session.output.say()
-    session.output.table(views.HISTORY_COLUMNS, views.history_rows(each.unit, entries, names))
+    session.output.table(views.HISTORY_COLUMNS, views.history_rows(each, entries, names))
 
 
 async def tree(session: Session, as_of: AsOf = None) -> None:

@@ -60,6 +60,9 @@ async def test_the_board_four_weeks_ago_differs_as_the_samples_say(home: Install
         ["history", "onboarding tickets"],
         ["tree"],
         ["inbox", "--as", "ines"],
+        ["due", "--all"],
+        ["due", "--person", "ines"],
+        ["cadence"],
         ["events", "tail"],
         ["doctor"],
         ["token", "--as", "ana"],
@@ -78,6 +81,24 @@ async def test_a_command_ends_well_for_people_and_for_programs(home: Installatio
     assert (told.code, counted.code) == (0, 0), told.err + counted.err
     assert told.out.strip()
     assert counted.out.lstrip()[:1] in "{["
+
+
+async def test_a_weekly_rhythm_is_chosen_with_its_reason_read(home: Installation) -> None:
+    refused = await home.okr("cadence", "--every", "week")
+    assert refused.code == 1
+    assert "every other week is usual" in refused.err
+    assert "--yes" in refused.err
+
+    chosen = await home.okr("cadence", "--every", "week", "--day", "thu", "--yes", "--json")
+    assert (chosen.json["step_days"], chosen.json["weekday"], chosen.json["usual"]) == (7, "thursday", False)
+    back = await home.okr("cadence", "--every", "two weeks", "--json")
+    assert (back.json["step_days"], back.json["weekday"], back.json["usual"]) == (14, "thursday", True)
+
+
+async def test_the_samples_flood_no_inbox_with_reminders(home: Installation) -> None:
+    for handle in ("ines", "ana", "tomas", "mara"):
+        told = (await home.okr("inbox", "--as", handle, "--json")).json["notifications"]
+        assert len([each for each in told if each["kind"].startswith("check_in")]) <= 10
 
 
 async def test_an_objective_begins_with_a_template_and_a_finding_is_overridden(home: Installation) -> None:

@@ -14,6 +14,7 @@ from grpc import RpcError, StatusCode, aio
 
 from okr.alignment.v1.alignment_pb2_grpc import AlignmentServiceStub
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
+from okr.checkins.v1.rhythm_pb2_grpc import RhythmServiceStub
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
@@ -69,6 +70,7 @@ class Client:
         self.goals = GoalsServiceStub(self._channel_to("goals"))
         self.practice = PracticeServiceStub(self._channel_to("goals"))
         self.check_ins = CheckInsServiceStub(self._channel_to("checkins"))
+        self.rhythm = RhythmServiceStub(self._channel_to("checkins"))
         self.alignment = AlignmentServiceStub(self._channel_to("alignment"))
         self.notifications = NotificationsServiceStub(self._channel_to("notifications"))
         self.insights = InsightsServiceStub(self._channel_to("insights"))

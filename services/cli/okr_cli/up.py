@@ -178,6 +178,7 @@ def _next_steps(settings: Settings, samples_shown: bool) -> list[str]:
         f'{okr} board --as-of "4 weeks ago"',
         f'{okr} history "onboarding tickets"',
         f'{okr} check-in "onboarding tickets" 12.9 --confidence 0.8 --as tomas',
+        f"{okr} due --all",
         f"{okr} tree",
         f"{okr} inbox --as ines",
         f"{okr} verify",

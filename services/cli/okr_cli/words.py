@@ -1,8 +1,9 @@
 """How numbers, moments and states read on a screen."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
+from okr.checkins.v1.rhythm_pb2 import Duty, DutyState
 from okr.insights.v1.insights_pb2 import BoardKeyResult, Pace
 from okr.notifications.v1.notifications_pb2 import NotificationKind
 from okr_cli.tables import Cell
@@ -31,6 +32,10 @@ NOTIFICATIONS = {
     NotificationKind.NOTIFICATION_KIND_BECAME_ACCOUNTABLE: ("you are accountable", "cyan"),
     NotificationKind.NOTIFICATION_KIND_FELL_BEHIND: ("fell behind", "yellow"),
     NotificationKind.NOTIFICATION_KIND_COMMIT_REACHED: ("commit reached", "green"),
+    NotificationKind.NOTIFICATION_KIND_CHECK_IN_DUE: ("check-in due", "cyan"),
+    NotificationKind.NOTIFICATION_KIND_CHECK_IN_OVERDUE: ("check-in waiting", "yellow"),
+    NotificationKind.NOTIFICATION_KIND_CHECK_IN_ESCALATED: ("check-in waiting", "yellow"),
+    NotificationKind.NOTIFICATION_KIND_CHECK_INS_MISSED: ("check-ins missed", "magenta"),
 }
 
 
@@ -134,6 +139,32 @@ def age(text: str, now: datetime) -> str:
     if days <= 0:
         return "today"
     return f"{days} d" if days < 70 else f"{days // 7} w"
+
+
+def by_when(duty: Duty, today: date) -> Cell:
+    """The duty at hand: what is due when, or how old what is known has become. It tells, and scolds nobody."""
+    due_on, closes_on = date.fromisoformat(duty.due_on), date.fromisoformat(duty.closes_on)
+    following = f"next on {short_day(date.fromisoformat(duty.next_due_on))}" if duty.next_due_on else "the last one"
+    match duty.state:
+        case DutyState.DUTY_STATE_ON_TIME:
+            return Cell(f"done; {following}", "green")
+        case DutyState.DUTY_STATE_LATE:
+            return Cell(f"done, a little late; {following}", "green")
+        case DutyState.DUTY_STATE_DUE:
+            return Cell("due today", "cyan")
+        case DutyState.DUTY_STATE_OVERDUE:
+            return Cell(f"was due on {short_day(due_on)}, counts until {short_day(closes_on)}", "yellow")
+        case DutyState.DUTY_STATE_STALE:
+            return Cell(f"stale since {short_day(closes_on + timedelta(days=1))}; {following}", "magenta")
+        case DutyState.DUTY_STATE_MISSED:
+            return Cell(f"missed on {short_day(due_on)}; {following}", "magenta")
+        case _:
+            days = (due_on - today).days
+            return Cell("due tomorrow" if days == 1 else f"due in {plural(days, 'day')}")
+
+
+def short_day(value: date) -> str:
+    return f"{value.day} {value:%b}"
 
 
 def day(text: str) -> str:

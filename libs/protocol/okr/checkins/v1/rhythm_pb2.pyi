@@ -262,7 +262,7 @@ class Duty(_message.Message):
     value_at: _builtins.str
     """when the last value was true"""
     due_count: _builtins.int
-    """how many were due up to now"""
+    """how many were due up to now, or are answered before their day"""
     on_time_count: _builtins.int
     streak: _builtins.int
     """how many of the last ones were on time without a break"""

@@ -6,7 +6,9 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from okr_contracts.goals import KeyResultType
 from okr_contracts.notifications import KeyResultJudged, NotificationRaised
 from okr_notifications.commands import Fact
 from okr_notifications.decider import Watch, watch
@@ -180,6 +182,21 @@ def test_reaching_the_commit_is_told_once() -> None:
     assert kinds(told) == [("commit_reached", ANA)]
     assert "50 % has come to the commit of 50" in told[0].explanation
     assert ears.hear(recorded("60", on=21), on=21) == []
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "said"),
+    [
+        ("binary", "1", "It is done, as was promised (rule commit)."),
+        ("ordinal", "1", "It has come to what its commit says (rule commit)."),
+        ("milestone", "1", "100 % of its milestones are done; 100 % were promised (rule commit)."),
+    ],
+)
+def test_a_kept_promise_is_told_as_its_type_has_it(type_: KeyResultType, value: str, said: str) -> None:
+    ears = Ears()
+    for fact in (replace(defined(commit="1", target="1"), type=type_), assigned(), opened()):
+        ears.hear(fact, on=0)
+    assert [each.explanation for each in ears.hear(recorded(value, on=20), on=20)] == [said]
 
 
 def test_falling_below_the_commit_and_reaching_it_again_is_no_news() -> None:

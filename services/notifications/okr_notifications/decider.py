@@ -35,6 +35,7 @@ from okr_notifications.commands import Command, Fact, Hear, LookAtPace
 from okr_rules.commitment import plain
 from okr_rules.measure import measure_of
 from okr_rules.pace import Verdict, judge
+from okr_rules.progress import percent
 
 Memory = KeyResultJudged
 """What the watcher knows is what it noted last."""
@@ -155,12 +156,27 @@ def _judge(memory: Memory, at: datetime, cause: UUID) -> tuple[Memory, list[Watc
     commits_told = memory.commits_told
     if kept and memory.latest is not None and promise.commit not in commits_told:
         commits_told = (*commits_told, promise.commit)
-        why = (
-            f"{_number(memory.latest.value)} {promise.unit} has come to the commit of {_number(promise.commit)}, "
-            f"on the way from {_number(promise.start)} to {_number(promise.target)} (rule commit)."
-        )
+        why = _kept(promise, memory.latest.value)
         told.append(_notification(memory, promise, person_id, "commit_reached", why, cause))
     return replace(memory, behind=verdict.behind, commit_reached=kept, commits_told=commits_told), told
+
+
+def _kept(promise: WatchedPromise, value: Decimal) -> str:
+    """Which promise was kept, as its type has it."""
+    match promise.type:
+        case "binary":
+            return "It is done, as was promised (rule commit)."
+        case "ordinal":
+            return "It has come to what its commit says (rule commit)."
+        case "milestone":
+            return (
+                f"{percent(value)} of its milestones are done, {percent(promise.commit)} were promised (rule commit)."
+            )
+        case _:
+            return (
+                f"{_number(value)} {promise.unit} has come to the commit of {_number(promise.commit)}, "
+                f"on the way from {_number(promise.start)} to {_number(promise.target)} (rule commit)."
+            )
 
 
 def pace_of(promise: WatchedPromise, latest: WatchedValue | None, at: datetime) -> Verdict:

@@ -189,7 +189,7 @@ def test_reaching_the_commit_is_told_once() -> None:
     [
         ("binary", "1", "It is done, as was promised (rule commit)."),
         ("ordinal", "1", "It has come to what its commit says (rule commit)."),
-        ("milestone", "1", "100 % of its milestones are done; 100 % were promised (rule commit)."),
+        ("milestone", "1", "100 % of its milestones are done, 100 % were promised (rule commit)."),
     ],
 )
 def test_a_kept_promise_is_told_as_its_type_has_it(type_: KeyResultType, value: str, said: str) -> None:

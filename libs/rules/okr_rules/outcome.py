@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from okr_rules.commitment import Ambition, Zone, ambition_of, plain, zone
-from okr_rules.exact import ONE, ZERO
+from okr_rules.exact import ONE, ZERO, four_places
 from okr_rules.expectation import midnight
 from okr_rules.grading import score
 from okr_rules.maintain import share_inside
@@ -86,7 +86,7 @@ def outcome_of(
     if measure.kind == "maintain" and measure.range is not None:
         value = share_inside(measure.range, ordered, midnight(measure.starts_on), until)
     if value is None:
-        return Outcome(ZERO, "below_commit", None, measure, meant, parameters)
+        return Outcome(four_places(ZERO), "below_commit", None, measure, meant, parameters)
     reached: Zone
     match measure.kind:
         case "milestone":
@@ -102,4 +102,4 @@ def outcome_of(
             marks = (measure.start, measure.commit, measure.target, value)
             computed = score(*marks, stretch=measure.stretch, ambition=meant, parameters=parameters)
             reached = zone(*marks, stretch=measure.stretch)
-    return Outcome(computed, reached, value, measure, meant, parameters)
+    return Outcome(four_places(computed), reached, value, measure, meant, parameters)

@@ -13,22 +13,21 @@ from okr_eventstore.projection import Row
 from okr_insights.read_model import projections
 
 SOURCES = tuple(projection.source for projection in projections)
-_PLACES = {row: SOURCES.index(projection.source) for projection in projections for row in projection.rows}
+_PLACES = {row: SOURCES.index(projection.source) + 1 for projection in projections for row in projection.rows}
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Up to where history is read: by a moment in the placeholder `first`, or by a position for each source, in
-    those that begin there."""
+    """Up to where history is read, by what stands in a `placeholder`: a moment, or a position for each source."""
 
-    first: int
+    placeholder: int
     by_position: bool = False
 
     def includes(self, row: type[Row]) -> str:
         """SQL of the condition that a version of this row was known then."""
         if self.by_position:
-            return f"found.position <= ${self.first + _PLACES[row]}"
-        return f"found.recorded_at <= ${self.first}"
+            return f"found.position <= (${self.placeholder}::bigint[])[{_PLACES[row]}]"
+        return f"found.recorded_at <= ${self.placeholder}"
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,12 @@ class Moment:
     def arguments(self) -> tuple[object, ...]:
         """What SQL built with `known` needs beside its own arguments, always last."""
         if self.positions is not None:
-            return tuple(self.positions.get(source, 0) for source in SOURCES)
+            return ([self.positions.get(source, 0) for source in SOURCES],)
         return () if self.as_of is None else (self.as_of,)
 
-    def bound(self, first: int) -> Bound | None:
-        """For SQL whose own arguments end before the placeholder `first`; None reads what is known."""
-        return None if self.as_of is None else Bound(first, self.positions is not None)
+    def bound(self, placeholder: int) -> Bound | None:
+        """For SQL whose own arguments end before this placeholder; None reads what is known."""
+        return None if self.as_of is None else Bound(placeholder, self.positions is not None)
 
 
 def known(row: type[Row], as_of: Bound | None) -> str:

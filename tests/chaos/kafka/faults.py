@@ -18,6 +18,8 @@ BETWEEN = (10, 60)
 """How many acknowledgements lie before a fault, at least and at most."""
 REDELIVERED = 0.2
 COME_AND_GO_SECONDS = 2.0
+LONG_AWAY_SECONDS = 30.0
+"""Whoever has a broker away for longer has time for a long silence as well."""
 TOPIC = "garden"
 
 Fault = Callable[[], Awaitable[str]]
@@ -42,9 +44,11 @@ class Faults:
             self._freeze_a_relay,
             self._kill_a_consumer,
             self._freeze_a_consumer,
+            self._double_a_consumer,
             self._come_and_go,
             self._kill_the_broker,
             self._take_the_broker_away,
+            self._silence_the_broker,
             self._stop_postgresql,
             self._redeliver,
             self._replay,
@@ -115,6 +119,18 @@ class Faults:
         self._site.consumers[victim].wake()
         return f"SIGSTOP of a consumer {moment} a batch, past its session"
 
+    async def _double_a_consumer(self) -> str:
+        """It sleeps, somebody starts another under its name, and it wakes: for a while both believe to be the one."""
+        name = one_of(self._choices, self._site.consumers)
+        elder = self._site.consumers.pop(name)
+        await elder.hold(self._choices.choice(MOMENTS))
+        await self._site.add_consumer(name)
+        await self._some_more()
+        elder.wake()
+        await self._for_seconds(COME_AND_GO_SECONDS)
+        await elder.kill()
+        return "two consumers of one name"
+
     async def _come_and_go(self) -> str:
         """All are slower than Kafka waits for a sign of life while others come and go."""
         for consumer in self._site.consumers.values():
@@ -147,6 +163,16 @@ class Faults:
         taken = self._beat.count - before
         await self._site.broker.start()
         return f"no broker for {self._away_seconds:.0f} s, {taken} commands taken meanwhile"
+
+    async def _silence_the_broker(self) -> str:
+        """Its connections stay. When it wakes it finds old questions, and members that it heard nothing of."""
+        seconds = self._choices.uniform(1, 3 * SESSION_MS / 1000 if self._away_seconds > LONG_AWAY_SECONDS else 3)
+        self._site.broker.pause()
+        try:
+            await self._for_seconds(seconds)
+        finally:
+            self._site.broker.resume()
+        return f"the broker silent for {seconds:.0f} s"
 
     async def _redeliver(self) -> str:
         """A fifth of all records once more, neighbours swapped."""

@@ -204,6 +204,9 @@ def test_an_opened_key_result_says_how_it_takes_values() -> None:
 
 def test_what_has_no_marks_has_none_to_revise() -> None:
     revise = ReviseTarget(objective_id=OBJECTIVE, key_result_id=KEY_RESULT, target=D(2), reason=sealed("more"))
+    ordinal = defined(define("ordinal", {"meanings": ["agreed", "running"]}))
+    further = revise.model_copy(update={"target": D(3)})
+    objective_spec.given(DRAFTED, ordinal).when(further).then_refused("NOTHING_TO_REVISE")
     objective_spec.given(DRAFTED, defined(define("binary"))).when(revise).then_refused("NOTHING_TO_REVISE")
 
 

@@ -390,7 +390,9 @@ def _revise(known: KeyResult, command: ReviseTarget) -> list[ObjectiveEvent]:
             "Give another final grade, with the reason",
         )
     if defined.type in ("binary", "baseline", "ordinal"):
-        raise DomainError("NOTHING_TO_REVISE", f"a {defined.type} key result has no marks to move; define another one")
+        raise DomainError(
+            "NOTHING_TO_REVISE", f"of type {defined.type} it has no marks to move; define another key result"
+        )
     direction = direction_of(defined.start, target)
     moves = defined.type in ("increase", "decrease")
     if moves and direction is not None and direction != defined.type:

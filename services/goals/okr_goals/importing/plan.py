@@ -378,9 +378,8 @@ class _Planner:
         ):
             same = defined.start == planned.start if column == "start" else before == after
             if not same:
-                message = (
-                    f"{defined.title!r} has {before} and not {after}; that stays, or give the key result a new name"
-                )
+                stays = f"{defined.title!r} has {before or 'nothing'} and not {after}"
+                message = f"{stays}; that stays, or give the key result a new name"
                 self._fault(planned.row, column, "KEY_RESULT_ALREADY_EXISTS", message)
 
     def _checks_in(self, planned: PlannedKeyResult) -> bool:

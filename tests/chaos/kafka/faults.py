@@ -54,6 +54,7 @@ class Faults:
             self._replay,
             self._delete_the_topic,
             self._shuffle_the_topic,
+            self._rebuild,
         ]
 
     async def strike(self) -> str:
@@ -205,6 +206,11 @@ class Faults:
         await self._site.topics.delete()
         await self._some_more()
         await self._site.topics.provision(TOPIC, partitions=PARTITIONS)
+
+    async def _rebuild(self) -> str:
+        """From the topic, whatever state it is in, while consumers go on with the old rows and then with the new."""
+        rebuilt = await self._site.rebuild()
+        return f"generation {rebuilt.generation} built from the topic"
 
     # --- PostgreSQL ----------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from okr_eventstore.log import EventLog
 from okr_eventstore.migrate import LOG_MIGRATIONS, migrate
 from okr_eventstore.model import shard_of
 from okr_eventstore.postgres_source import PostgresSource
-from okr_eventstore.rebuild import verify
+from okr_eventstore.rebuild import Rebuilt, rebuild, verify
 from okr_eventstore.tables import ensure
 from tests.bus.buses import asking_log, serving_log
 from tests.chaos.history import Held, History, Stream, disagreements, read
@@ -41,7 +41,7 @@ from tests.eventstore.garden import Garden
 from tests.support.kafka import LocalBroker, Topics, broker_of_ones_own
 from tests.support.relay_process import HeldRelay, RelayProcess, relay_process
 from tests.support.relays import organizations
-from tests.support.waiting import due
+from tests.support.waiting import due, look_again
 
 SCHEMA = "garden"
 PARTITIONS = 8
@@ -246,11 +246,23 @@ class Site:
         tailed = await verify(chronicle, self.database, PostgresSource("garden", self.database, self.garden.codec))
         if not tailed.equal:
             found.append(f"the rows are not those of a rebuild from the log: {tailed}")
-        async with KafkaReader("garden", self.topics.servers, self.owner, self.garden.codec) as reader:
+        async with self._topic() as reader:
             from_kafka = await verify(chronicle, self.database, reader)
         if not from_kafka.equal:
             found.append(f"the rows are not those of a rebuild from offset 0: {from_kafka}")
         return found
+
+    async def rebuild(self) -> Rebuilt:
+        """As soon as Kafka and PostgreSQL let us."""
+        async with asyncio.timeout(CAUGHT_UP_SECONDS):
+            while True:
+                with contextlib.suppress(StoreUnavailableError):
+                    async with self._topic() as reader:
+                        return await rebuild(chronicle, self.database, reader)
+                await look_again()
+
+    def _topic(self) -> KafkaReader:
+        return KafkaReader("garden", self.topics.servers, self.owner, self.garden.codec)
 
     async def held(self) -> Held:
         return await read(self.database.dsn, SCHEMA, SAYS)

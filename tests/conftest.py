@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from okr_chassis.postgres import EmbeddedPostgres
 from okr_eventstore.database import Database
@@ -18,6 +19,10 @@ from tests.support.kafka import LocalBroker, Topics, broker_for_everybody, broke
 
 UNCHECKED = "NOT CHECKED: "
 """How the reason of a skip begins that is owed to what the machine lacks."""
+
+# How long one example takes says how busy the machine is, and nothing about the rule it tries.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

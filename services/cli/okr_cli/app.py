@@ -5,9 +5,11 @@ import typer
 from okr_cli.command import EPILOG
 from okr_cli.commands import (
     checking_in,
+    cycling,
     database,
     doctoring,
     events,
+    grading,
     importing,
     kafka,
     keeping_rhythm,
@@ -52,6 +54,8 @@ def build() -> typer.Typer:
         keeping_rhythm,
         practising,
         templates,
+        cycling,
+        grading,
         events,
         people,
         operating,

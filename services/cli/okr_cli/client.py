@@ -17,6 +17,7 @@ from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.checkins.v1.rhythm_pb2_grpc import RhythmServiceStub
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
+from okr.goals.v1.cycles_pb2_grpc import CyclesServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.goals.v1.practice_pb2_grpc import PracticeServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
@@ -68,6 +69,7 @@ class Client:
         self.metadata = (("authorization", f"Bearer {token}"),)
         self.directory = DirectoryServiceStub(self._channel_to("directory"))
         self.goals = GoalsServiceStub(self._channel_to("goals"))
+        self.cycles = CyclesServiceStub(self._channel_to("goals"))
         self.practice = PracticeServiceStub(self._channel_to("goals"))
         self.check_ins = CheckInsServiceStub(self._channel_to("checkins"))
         self.rhythm = RhythmServiceStub(self._channel_to("checkins"))
@@ -211,6 +213,8 @@ def failure(refusal: Refusal) -> CommandError:
         return TryAgainError(f"{said}; give the same command again", reason=refusal.reason)
     if refusal.code == StatusCode.UNIMPLEMENTED:
         return SetupError("the platform at this address does not know this call; is it of another release?")
+    if refusal.code == StatusCode.FAILED_PRECONDITION:
+        return RefusedError(refusal.message, reason=refusal.reason, details=details)
     if len(details) == 1:
         return RefusedError(details[0], reason=refusal.reason)
     message = f"{len(details)} things must be put right" if details else refusal.message or refusal.code.name.lower()

@@ -11,6 +11,8 @@ from okr.notifications.v1.notifications_pb2 import ListInboxRequest
 from okr_cli import lookups, moments, views, words
 from okr_cli.client import Client
 from okr_cli.command import command
+from okr_cli.commands import cycling
+from okr_cli.failures import SetupError
 from okr_cli.output import Output
 from okr_cli.session import Session
 
@@ -42,13 +44,24 @@ async def board(
         str | None,
         typer.Option("--department", metavar="NAME", help="Only this one and all below it.", show_default=False),
     ] = None,
+    cycle: Annotated[
+        str | None,
+        typer.Option("--cycle", metavar="CYCLE", help="This one; the running one when left out.", show_default=False),
+    ] = None,
+    at_the_end: Annotated[
+        bool, typer.Option("--at-the-end", help="Exactly what was known when the CYCLE was closed.")
+    ] = False,
 ) -> None:
     """Show every objective with its progress, its pace and its key results.
 
     Confidence is shown from 0 to 10; "seen" is the age of the last value.
     """
-    request = GetBoardRequest(as_of=_as_of(session, as_of))
+    request = GetBoardRequest(as_of=_as_of(session, as_of), as_of_cycle_end=at_the_end)
+    if at_the_end and (cycle is None or as_of):
+        raise SetupError("say whose end is meant, --cycle CYCLE, and leave out --as-of", reason="CYCLE_MISSING")
     async with session.client() as client:
+        if cycle:
+            request.cycle_id = (await cycling.meant(client, cycle)).cycle_id
         if department:
             request.unit_id = await lookups.department(client, department)
         await show_board(client, session.output, request)
@@ -62,7 +75,7 @@ async def show_board(client: Client, output: Output, request: GetBoardRequest) -
         output.document(views.board_document(found, names))
         return
     then = words.minute(found.as_of)
-    when = f", as known on {then}" if request.as_of else ""
+    when = f", as known on {then}" if request.as_of or request.as_of_cycle_end else ""
     cycle = f"{found.cycle_name} ({found.cycle_starts_on} to {found.cycle_ends_on})" if found.cycle_id else "no cycle"
     output.say(f"{found.organization_name or 'Not founded yet'}: {cycle}{when}", style="bold")
     if not found.objectives:

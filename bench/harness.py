@@ -51,7 +51,9 @@ class Scale:
     long_stream: int
     reads: int
     bus_events: int
-    """About so many are carried, consumed and read anew over Kafka, and pile up while the broker is down."""
+    """About so many are carried, consumed and read anew over Kafka."""
+    bus_backlog: int
+    """About so many pile up while the broker is down."""
     bus_peer_events: int
     """How many events peers of that are given whose rate does not depend on it."""
     bus_rate: int
@@ -61,12 +63,13 @@ class Scale:
 FULL = Scale(
     rounds=5, spare_rounds=3, patience_seconds=60, seconds=1.2, streams=5_000, rebuilt_events=1_000_000,
     peer_events=500, rate=1_000, board_key_results=1_000, long_check_ins=500, short_check_ins=50,
-    long_stream=1_000, reads=40, bus_events=60_000, bus_peer_events=20_000, bus_rate=300,
+    long_stream=1_000, reads=40, bus_events=40_000, bus_backlog=60_000,
+    bus_peer_events=20_000, bus_rate=300,
 )  # fmt: skip
 TINY = Scale(
     rounds=1, spare_rounds=0, patience_seconds=0, seconds=0.05, streams=200, rebuilt_events=400,
     peer_events=5, rate=200, board_key_results=10, long_check_ins=20, short_check_ins=5, long_stream=120, reads=2,
-    bus_events=1_200, bus_peer_events=80, bus_rate=100,
+    bus_events=1_200, bus_backlog=1_200, bus_peer_events=80, bus_rate=100,
 )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bench.harness import TOLD, Case, Rounds, Work
-from bench.kafka.consuming import Task
 from bench.kafka.stage import SERVICE, Stage
+from bench.kafka_consuming import Task
 from okr_eventstore.database import Database
 from okr_eventstore.model import SHARDS
 from okr_insights.read_model import check_ins
@@ -75,7 +75,7 @@ async def applied(database: Database, events: int) -> None:
 @asynccontextmanager
 async def _member(stage: Stage, task: Task) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.kafka.consuming", json.dumps(task),
+        sys.executable, "-m", "bench.kafka_consuming", json.dumps(task),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     stage.meter.watch(process.pid)

@@ -51,8 +51,6 @@ class Stage:
     database: Database
     towns: Sequence[Town]
     prefix: str = field(default_factory=lambda: f"bench-{uuid4().hex[:8]}")
-    check_ins: int = 1
-    """Of each key result."""
     _numbers: "count[int]" = field(default_factory=count)
     _filled: bool = False
 
@@ -149,7 +147,7 @@ async def kafka(meter: Meter, dsn: str) -> AsyncIterator[Stage]:
         towns = towns_apart(ORGANIZATIONS, KEY_RESULTS, each)
         await write_check_ins(database, codec_of(SERVICE), towns)
         await database.execute("VACUUM ANALYZE event")
-        stage = Stage(meter, dsn, bootstrap, broker, database, towns, check_ins=each)
+        stage = Stage(meter, dsn, bootstrap, broker, database, towns)
         if given:
             stack.push_async_callback(_delete_topics, stage)
         yield stage

@@ -1,4 +1,4 @@
-"""A consumer in a process of its own, as services have them. Started by members.py.
+"""A consumer in a process of its own, as services have them. Started by kafka/members.py.
 
 Tells on stdout, a line each time, how many shards are its own, and applies nothing before a line comes on stdin. Ends
 when stdin does.

@@ -24,7 +24,7 @@ test: .venv/.ok  ## run every test, on a real PostgreSQL and a real Kafka
 	@test -n "$$KAFKA_BOOTSTRAP" || $(BIN)/python -m tools.kafka --fetch || true
 	@$(BIN)/pytest
 
-bench: .venv/.ok  ## measure everything beside its peers and limits, in about ten minutes
+bench: .venv/.ok  ## measure everything beside its peers and limits, in up to a quarter of an hour
 	@$(BIN)/python -m bench
 
 chaos: .venv/.ok  ## break everything for CHAOS_SECONDS (600); CHAOS_SEED=... replays a run

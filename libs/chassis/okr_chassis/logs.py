@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 
 import structlog
 
@@ -10,6 +12,10 @@ from okr_chassis.running import alone_in_process, running_service
 from okr_chassis.tracing import tracing
 
 _LIBRARIES = ("grpc", "asyncio", "asyncpg", "aiokafka", "faststream", "opentelemetry")
+_TRYING = ("aiokafka", "faststream")
+"""Libraries that try again by themselves and complain each time, hundreds of times a second while a broker is away."""
+REPEATED_SECONDS = 60.0
+"""How often each part of such a library is heard meanwhile."""
 _WHERE_NOT_WHAT = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Tracebacks say where it went wrong. What the variables held there may be a key, or what somebody wrote."""
 
@@ -24,6 +30,31 @@ def _with_origin(logger: object, method: str, event: structlog.typing.EventDict)
     if on is not None and (trace_id := on.trace_id()) is not None:
         event.setdefault("trace_id", trace_id)
     return event
+
+
+class Patience(logging.Filter):
+    """Hears each part of a library that tries again by itself once a minute, and takes none of it for an error.
+
+    What Kafka's absence means is told by the relay and the consumers. Nothing is left out at level debug.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._monotonic = monotonic
+        self._heard_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in _TRYING or logging.getLogger().level <= logging.DEBUG:
+            return True
+        if "GroupCoordinatorNotAvailableError" in record.getMessage():
+            return False  # the usual answer of a broker that has just been started
+        now = self._monotonic()
+        if now - self._heard_at.get(record.name, -REPEATED_SECONDS) < REPEATED_SECONDS:
+            return False
+        self._heard_at[record.name] = now
+        if record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
 
 
 def configure(level: str = "info", *, terminal: bool | None = None, service: str = "") -> None:
@@ -52,6 +83,7 @@ def configure(level: str = "info", *, terminal: bool | None = None, service: str
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    handler.addFilter(Patience())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

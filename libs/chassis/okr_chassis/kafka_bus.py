@@ -112,6 +112,7 @@ class KafkaBus:
             settings.kafka,
             partitions=settings.kafka_partitions,
             owner=settings.instance,
+            returning=True,
             log=event_log,
             prefix=settings.kafka_prefix,
         )

@@ -39,7 +39,7 @@ class Shares:
     """One copy's shards of one service, for every source that is added."""
 
     def __init__(self, database: Database, instance: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
-        self._leases = Leases(database, SINK, instance, GROUPS, lease_seconds=lease_seconds)
+        self._leases = Leases(database, SINK, instance, GROUPS, lease_seconds=lease_seconds, returning=True)
         self._sources: WeakSet[Assignable] = WeakSet()
         self._told: frozenset[int] | None = None
 

@@ -7,6 +7,7 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import asyncpg
 
@@ -19,6 +20,7 @@ import okr_notifications.__main__ as notifications
 from okr.directory.v1.directory_pb2 import GetOrganizationRequest
 from okr.insights.v1.insights_pb2 import GetBoardRequest
 from okr_chassis.clock import ManualClock
+from okr_chassis.data_directory import keep_secret
 from okr_chassis.memory import settle_memory
 from okr_chassis.platform import Platform
 from okr_chassis.postgres import EmbeddedPostgres
@@ -60,6 +62,7 @@ async def _serve(
         if settings.database_url is None:
             postgres = await stack.enter_async_context(EmbeddedPostgres(settings.data_dir, starting=say))
             dsn = postgres.dsn
+            settings = _recognised(settings)
             say(f"PostgreSQL runs on {settings.data_dir}")
         else:
             dsn = settings.database_url
@@ -76,6 +79,15 @@ async def _serve(
             output.say()
             say("finishing what runs, then stopping")
     output.say("Stopped. The data stays.")
+
+
+def _recognised(settings: Settings) -> Settings:
+    """Under a name that is kept with the data: what a killed process held, leases and Kafka's partitions, is ours at
+    once. Its PostgreSQL lets one process at a time work on a data directory, so nobody else has that name."""
+    if "instance" in settings.model_fields_set:
+        return settings
+    kept = keep_secret(settings.data_dir / "instance", lambda: f"okr-up-{uuid4().hex[:12]}".encode())
+    return settings.model_copy(update={"instance": kept.decode()})
 
 
 def _require_free_port(settings: Settings) -> None:

@@ -267,3 +267,32 @@ async def test_all_partitions_and_shards_take_one_statement(database: Database) 
     assert await leases.store(every_shard) == frozenset()
     assert counted.statements == before + 1
     assert await database.fetchval("SELECT sum(position) FROM relay") == SHARDS
+
+
+async def test_a_process_that_returns_under_its_name_takes_back_at_once_what_it_left_and_nothing_of_others(
+    join: Join,
+) -> None:
+    killed, other = await join("goals-1"), await join("goals-10")
+    await take_turns(killed, other)
+    left, others = killed.held, other.held
+    assert len(left) == len(others) == 4
+    returned = await join("goals-1", returning=True)
+    await returned.acquire()
+    assert returned.held == left
+    await other.renew()
+    assert other.held == others
+
+
+async def test_a_predecessor_that_lives_after_all_is_fenced_and_two_of_one_name_share_from_then_on(
+    join: Join, database: Database
+) -> None:
+    sleeper = await join("goals-1")
+    [lease, *_] = await sleeper.acquire()
+    returned = await join("goals-1", returning=True)
+    assert len(await returned.acquire()) == 8
+    assert await sleeper.store(moved(lease, 5)) == {lease}
+    assert await cursor(database, lease.partition) == 0
+    await take_turns(sleeper, returned, sleeper)
+    assert len(sleeper.held) == len(returned.held) == 4
+    await returned.join()
+    assert not await sleeper.renew(), "what it has by now is its own"

@@ -42,6 +42,12 @@ _RENEW = """
              WHERE sink = $1 AND owner <> $2 AND alive_until > clock_timestamp()) AS others,
            (SELECT array_agg(partition) FROM kept) AS kept
 """
+_TAKE_BACK = """
+    WITH gone AS (
+        DELETE FROM relay_member WHERE sink = $1 AND owner <> $2 AND starts_with(owner, $3)
+    )
+    UPDATE relay_lease SET leased_until = '-infinity' WHERE sink = $1 AND owner <> $2 AND starts_with(owner, $3)
+"""
 _ACQUIRE = """
     WITH free AS (
         SELECT partition, owner FROM relay_lease
@@ -132,12 +138,25 @@ class Progress(NamedTuple):
 
 
 class Leases:
-    """One relay's leases on the partitions of one sink. Its name is its own: a restarted process is somebody else."""
+    """One relay's leases on the partitions of one sink. Its name is its own: a restarted process is somebody else.
+
+    Unless `returning`: then `owner` belongs to one process at a time, and what its predecessor left it takes back at
+    once, instead of waiting for leases that nobody renews. Should the predecessor live after all, it is fenced.
+    """
 
     def __init__(
-        self, database: Database, sink: str, owner: str, partitions: int, *, lease_seconds: float = LEASE_SECONDS
+        self,
+        database: Database,
+        sink: str,
+        owner: str,
+        partitions: int,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        returning: bool = False,
     ) -> None:
         self.owner = f"{owner}:{uuid4().hex[:8]}"
+        self._returning = returning
+        self._name = f"{owner}:"
         self.partitions = partitions
         self.lease_seconds = lease_seconds
         self.shards = {
@@ -204,6 +223,9 @@ class Leases:
 
     async def join(self) -> None:
         """Be counted from now on, and let the others know at once."""
+        if self._returning:
+            await self._database.execute(_TAKE_BACK, self._sink, self.owner, self._name)
+            self._returning = False  # two living processes of one name take from each other once, not for ever
         await self.renew()
         await self._database.execute("SELECT pg_notify($1, '')", self.channel)
 

@@ -93,10 +93,12 @@ class Relay:
         log: EventLog | None = None,
         prefix: str = PREFIX,
         lease_seconds: float = LEASE_SECONDS,
+        returning: bool = False,
     ) -> None:
+        """`returning` says that `owner` is a name that stays over a restart and is nobody else's."""
         self.service = service
         self.topic = topic_of(service, prefix)
-        self.leases = Leases(database, sink, owner, partitions, lease_seconds=lease_seconds)
+        self.leases = Leases(database, sink, owner, partitions, lease_seconds=lease_seconds, returning=returning)
         self.published = 0
         """Events that Kafka has acknowledged, or was found to hold."""
         self.batches = 0

@@ -30,7 +30,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.absolute_max_metadata_size", METADATA_BYTES),
     ("grpc.max_connection_age_ms", 30 * 60 * 1000),  # gRPC adds jitter; load spreads over replicas
     ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # clients ask every ten seconds, see channels.py
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # clients ask every ten seconds, see channels.py
 )
 
 

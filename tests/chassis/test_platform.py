@@ -335,6 +335,22 @@ def test_settings_come_from_the_environment_and_faults_are_named(monkeypatch: py
         Settings.load()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("OKR_PEERS", "goals:7400", "OKR_PEERS: expected one JSON object"),
+        ("OKR_PEERS__GOALS", "goals", "OKR_PEERS__GOALS: .*expected host:port, separated by commas; found 'goals'"),
+        ("OKR_PEERS__GOALS", "10.0.0.1:7400,10.0.0.2", "found '10.0.0.2'"),
+    ],
+)
+def test_an_address_of_a_peer_that_is_none_is_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=told):
+        Settings.load()
+
+
 async def test_a_service_runs_in_a_process_of_its_own(fresh_dsn: str, tmp_path: Path) -> None:
     """As `python -m okr_goals` does: ready, called with a person's token, stopped by SIGTERM."""
     (tmp_path / "key.pem").write_bytes(

@@ -10,6 +10,7 @@ import pytest
 from okr.directory.v1 import directory_pb2 as pb
 from okr_chassis.postgres import EmbeddedPostgres
 from okr_chassis.roles import keep_passwords, provision_roles
+from okr_chassis.schemas import Schemas
 from okr_chassis.startup import StartupError
 from tests.chassis.conftest import running
 
@@ -54,6 +55,19 @@ async def test_a_service_reaches_nothing_of_anothers(server: str, tmp_path: Path
                 await connection.execute(forbidden)
     finally:
         await connection.close()
+
+
+async def test_a_role_that_may_not_have_a_schema_is_told_the_way_out(server: str, tmp_path: Path) -> None:
+    urls = await provision_roles(server, keep_passwords(tmp_path / "roles", ["directory", "goals"]))
+    schemas = Schemas(urls["goals"])
+    try:
+        with pytest.raises(StartupError, match=r"role okr_goals .* schema directory: DATABASE_URL must name the serv"):
+            await schemas.open("directory")
+        await schemas.open("goals")
+        with pytest.raises(StartupError, match=r"role okr_goals .* schema directory: .* set OKR_KAFKA"):
+            await schemas.open("directory")
+    finally:
+        await schemas.close()
 
 
 async def test_whoever_may_make_no_roles_is_told_so(server: str, tmp_path: Path) -> None:

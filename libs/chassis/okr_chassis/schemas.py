@@ -3,9 +3,19 @@
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
+
 from okr_chassis.postgres import check_durability
+from okr_chassis.startup import StartupError
 from okr_eventstore.database import Database
 from okr_eventstore.migrate import LOG_MIGRATIONS, migrate
+
+_NOT_ALLOWED = (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError)
+_OWN = "DATABASE_URL must name the service's own role, as `okr database provision` makes and prints it"
+_OTHERS = (
+    "a role that sees one schema alone hears of other services over Kafka, so set OKR_KAFKA; "
+    "without Kafka DATABASE_URL must name the owner of all schemas"
+)
 
 
 class Schemas:
@@ -26,7 +36,12 @@ class Schemas:
                     await check_durability(connection)
                 finally:
                     await connection.close()
-            await migrate(database, LOG_MIGRATIONS, *([migrations] if migrations else []))
+            try:
+                await migrate(database, LOG_MIGRATIONS, *([migrations] if migrations else []))
+            except _NOT_ALLOWED as error:
+                role = await database.fetchval("SELECT current_user")
+                hint = _OTHERS if self._opened else _OWN
+                raise StartupError(f"the role {role} can neither use nor make the schema {schema}: {hint}") from error
             self._opened[schema] = database
         return self._opened[schema]
 

@@ -5,8 +5,9 @@ import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from okr_chassis.startup import StartupError
 
@@ -38,6 +39,15 @@ Servers = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_servers)]
 """`host:port` of one or more, separated by commas."""
 
 
+def _reachable(address: str) -> str:
+    _servers(address)
+    return address
+
+
+Peers = dict[str, Annotated[str, AfterValidator(_reachable)]]
+"""Service → `host:port` of one or more copies, separated by commas."""
+
+
 class Settings(BaseSettings):
     """Read from `OKR_…` variables (`__` for nesting) and `DATABASE_URL`; anything may also be passed by name."""
 
@@ -54,7 +64,7 @@ class Settings(BaseSettings):
     """0 takes a free port."""
     metrics_port: Annotated[Annotated[int, Field(ge=0, le=65535)] | None, Optional] = None
     """Where /metrics, /livez and /readyz are, beside `grpc_host`; 0 takes a free port, none opens none."""
-    peers: dict[str, str] = {}
+    peers: Peers = {}
     """Service → host:port, for services that run in processes of their own; empty: all are here."""
 
     database_url: Annotated[str | None, Optional] = Field(
@@ -113,6 +123,11 @@ class Settings(BaseSettings):
                 f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_url=False)
             )
             raise SettingsError(f"the settings cannot be used: {faults}") from error
+        except UnreadableError as error:  # of all settings, these alone are written as JSON
+            raise SettingsError(
+                "the settings cannot be used: OKR_PEERS: expected one JSON object of services and their host:port; "
+                "OKR_PEERS__GOALS and so on name them one by one"
+            ) from error
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

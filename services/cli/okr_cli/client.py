@@ -159,13 +159,19 @@ class Client:
                 f"nobody answers for {told}; start what is missing, or correct OKR_PEERS", reason="NOT_REACHABLE"
             )
 
-    async def ask(self, method: "aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
+    async def ask(
+        self,
+        method: "aio.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        *,
+        patience_seconds: float = TOTAL_SECONDS,
+    ) -> Response:
         """The answer to a question, or a CommandError that says why there is none."""
-        deadline = time.monotonic() + TOTAL_SECONDS
+        deadline = time.monotonic() + patience_seconds
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await method(request, metadata=self.metadata, timeout=CALL_SECONDS)
+                return await method(request, metadata=self.metadata, timeout=min(CALL_SECONDS, patience_seconds))
             except RpcError as error:
                 refusal = refusal_of(error)
                 if refusal.code not in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):

@@ -23,6 +23,9 @@ from okr_cli.session import Session
 NEGATIVE_VALUES = {"ignore_unknown_options": True}
 """Lets `okr check-in margin -3` mean the number."""
 
+BOARD_SECONDS = 3.0
+"""How long whoever has recorded something waits to see it on the board."""
+
 Confidence = Annotated[
     str | None,
     typer.Option(
@@ -180,7 +183,9 @@ async def _standing(client: Client, key_result_id: str, position: str) -> BoardK
     request = GetKeyResultHistoryRequest(key_result_id=key_result_id, min_positions=[position])
     request.page.size = 1
     try:
-        return (await client.ask(client.insights.GetKeyResultHistory, request)).key_result
+        return (
+            await client.ask(client.insights.GetKeyResultHistory, request, patience_seconds=BOARD_SECONDS)
+        ).key_result
     except TryAgainError:
         return None
 

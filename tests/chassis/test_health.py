@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
@@ -106,20 +107,34 @@ async def test_who_leaves_is_not_ready_first_and_finishes_what_runs(fresh_dsn: s
         await stop
 
 
-async def test_without_postgres_a_process_lives_and_is_not_ready_until_it_is_back(tmp_path: Path) -> None:
+async def test_without_postgres_a_process_lives_and_is_not_ready_until_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_return = asyncio.Event()
     async with (
         EmbeddedPostgres(tmp_path / "data") as postgres,
         running(postgres.dsn, tmp_path / "data", metrics_port=0) as site,
     ):
+        start = postgres._adopt_or_start
+
+        async def when_it_may(binaries: Path) -> None:
+            await may_return.wait()
+            await start(binaries)
+
+        # It is started again within half a second, and what a probe was told is good for as long.
+        monkeypatch.setattr(postgres, "_adopt_or_start", when_it_may)
         door, client = site.platform.watching.address, site.client()
         await found(client)
         for pid in _processes_in(tmp_path / "data" / "postgres"):
             with contextlib.suppress(ProcessLookupError):  # one that went with the others
                 os.kill(pid, signal.SIGKILL)
         while (ready := await get(door, "/readyz")).status == 200:
-            pass  # what a probe was told is good for half a second
+            pass
         assert "database directory" in [name for name, check in ready.checks().items() if not check["ok"]]
         assert (await get(door, "/livez")).status == 200
+        while await over_grpc(client) == SERVING:
+            pass
+        may_return.set()
         while (await get(door, "/readyz")).status != 200:
             pass
         while await over_grpc(client) != SERVING:

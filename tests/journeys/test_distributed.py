@@ -239,6 +239,21 @@ async def _recorded(client: Client) -> Counter[str]:
     return found
 
 
+async def test_a_process_that_ends_by_itself_is_started_again_and_the_others_go_on(site: Site) -> None:
+    cluster = site.cluster
+    killed, other = cluster.children["goals-1"], cluster.children["goals-2"]
+    keeping = asyncio.create_task(cluster.keep())
+    await killed.kill()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while cluster.children["goals-1"] is killed:
+            await asyncio.wait([keeping], timeout=0.05)
+        await site.at_rest()
+    assert cluster.children["goals-2"] is other
+    assert not keeping.done(), "it goes on"
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
 async def test_whoever_is_asked_to_stop_ends_by_itself(site: Site) -> None:
     codes = await asyncio.gather(*(child.stop() for child in site.cluster.children.values()))
     assert set(codes) == {0}

@@ -28,10 +28,12 @@ from okr_cli.story import stories
 from okr_cli.up import tell
 from okr_contracts.registry import EVENTS
 from tools.cluster.cluster import Cluster, Place, places
-from tools.kafka.broker import LocalBroker
+from tools.kafka.broker import BrokerPortError, LocalBroker, port_number
 
 FIRST_PORT = 7401
 KAFKA_PORT = 19092
+AGAIN_SECONDS = 1.0
+"""Before another attempt to start a broker that does not start."""
 COLORS = ("cyan", "green", "yellow", "magenta", "blue", "bright_red")
 _BIN = Path(sys.executable).parent
 
@@ -60,8 +62,10 @@ async def serve(settings: Settings, options: argparse.Namespace, asked: asyncio.
         bootstrap = ",".join(settings.kafka)
         if not bootstrap:
             directory = claim(settings.data_dir) / "kafka"
-            broker = LocalBroker(directory, KAFKA_PORT, say=lambda step: terminal.line("kafka", step))
-            bootstrap = (await stack.enter_async_context(broker)).bootstrap
+            broker = LocalBroker(directory, options.kafka_port, say=lambda step: terminal.line("kafka", step))
+            bootstrap = await _started(broker, stack)
+            kept = asyncio.create_task(_keep(broker, terminal), name="keep Kafka")
+            stack.push_async_callback(_end, kept)
         terminal.line("kafka", f"answers at {bootstrap}")
         if options.samples:
             await tell(settings, dsn, stories(), Output(as_json=False))
@@ -82,14 +86,50 @@ async def serve(settings: Settings, options: argparse.Namespace, asked: asyncio.
             await board.wait()
         _greet(terminal, cluster, at, bootstrap)
         serves.set()
-        ended = asyncio.create_task(cluster.any_ended())
+        keeping = asyncio.create_task(cluster.keep(), name="keep services")
         stopping = asyncio.create_task(asked.wait())
-        await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if ended.done() and not asked.is_set():
-            raise StartupError(f"{ended.result()} has ended by itself; its last lines stand above")
-        ended.cancel()
+        await asyncio.wait((keeping, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        if keeping.done() and not asked.is_set():
+            raise _first(keeping.exception())
+        await _end(keeping)
         terminal.say("Stopping: services first, then Kafka and PostgreSQL. The data stay.")
+
+
+async def _started(broker: LocalBroker, stack: AsyncExitStack) -> str:
+    try:
+        return (await stack.enter_async_context(broker)).bootstrap
+    except BrokerPortError as error:
+        raise BrokerPortError(
+            f"{error}; with OKR_KAFKA={broker.bootstrap} the broker that runs there is used"
+        ) from None
+
+
+async def _keep(broker: LocalBroker, terminal: Terminal) -> None:
+    """Start the broker again whenever it is gone, as PostgreSQL is."""
+    while True:
+        await broker.wait()
+        terminal.line("kafka", f"has ended by itself and is started again; it said last: {broker.told()}")
+        try:
+            await broker.restart()
+        except StartupError as error:
+            terminal.line("kafka", str(error))
+            await asyncio.sleep(AGAIN_SECONDS)
+        else:
+            terminal.line("kafka", f"answers at {broker.bootstrap} again")
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _first(error: BaseException | None) -> BaseException:
+    """What a group of tasks failed with first: that of the others followed."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert error is not None, "what keeps services running ends by an error alone"
+    return error
 
 
 def _passed_on() -> Mapping[str, str]:
@@ -113,6 +153,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make cluster", description=__doc__)
     parser.add_argument("--copies", type=int, default=1, help="how many processes of each service (default 1)")
     parser.add_argument("--port", type=int, default=FIRST_PORT, help="of the first service; 0 takes free ones")
+    parser.add_argument("--kafka-port", type=port_number, default=KAFKA_PORT, help="of a broker of our own")
     parser.add_argument("--no-samples", dest="samples", action="store_false", help="tell no sample stories")
     options = parser.parse_args()
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())

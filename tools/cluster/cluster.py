@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -126,15 +127,19 @@ class Cluster:
         """Each finishes what it is at; those that a service asks something go on until it has its answer."""
         await asyncio.gather(*(child.stop() for child in self.children.values() if child.runs))
 
-    async def any_ended(self) -> str:
-        """Wait until a process ends by itself; its name."""
-        waiting = {asyncio.create_task(child.ended()): name for name, child in self.children.items()}
-        try:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            return waiting[done.pop()]
-        finally:
-            for task in waiting:
-                task.cancel()
+    async def keep(self) -> None:
+        """Start again whatever ends by itself, until cancelled. Raises StartupError when it does not come back."""
+        async with asyncio.TaskGroup() as group:
+            for place in self.at:
+                group.create_task(self._keep(place), name=f"keep {place.name}")
+
+    async def _keep(self, place: Place) -> None:
+        while True:
+            code = await self.children[place.name].ended()
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            self._line(place.name, f"has ended by itself ({how}) and is started again")
+            await self.start_one(place)
+            self._line(place.name, "takes calls again")
 
     def _environment_of(self, place: Place) -> dict[str, str]:
         return {

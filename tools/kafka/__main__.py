@@ -10,7 +10,7 @@ from pathlib import Path
 from okr_chassis.data_directory import claim
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError
-from tools.kafka.broker import LocalBroker, prepare
+from tools.kafka.broker import LocalBroker, port_number, prepare
 from tools.kafka.installation import version
 
 PORT = 19092
@@ -50,7 +50,7 @@ def _say(line: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make kafka", description=__doc__)
-    parser.add_argument("--port", type=int, default=PORT, help=f"where clients come in (default {PORT})")
+    parser.add_argument("--port", type=port_number, default=PORT, help=f"where clients come in (default {PORT})")
     parser.add_argument("--fetch", action="store_true", help="fetch and prepare what a broker needs, and start none")
     asked = parser.parse_args()
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())

@@ -7,6 +7,7 @@ It keeps its topics in the directory from one start to the next, and can be trea
 brokers: killed, or stopped in the middle of everything.
 """
 
+import argparse
 import asyncio
 import contextlib
 import logging
@@ -55,6 +56,17 @@ _ALWAYS = (
 
 class KafkaStartError(StartupError):
     """The broker does not start, or does not answer."""
+
+
+class BrokerPortError(KafkaStartError):
+    """Another process listens where the broker would."""
+
+
+def port_number(text: str) -> int:
+    """Where a broker can listen: the port behind it is its controller's."""
+    if not (text.isdigit() and 0 < int(text) < 65535):
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65534, found {text!r}")
+    return int(text)
 
 
 class LocalBroker:
@@ -107,7 +119,9 @@ class LocalBroker:
             raise RuntimeError(f"the broker at {self.bootstrap} runs already")
         for port in (self.port, self._controller_port):
             if not _is_free(port):
-                raise KafkaStartError(f"{HOST}:{port} is in use by another process; stop it or choose another port")
+                raise BrokerPortError(
+                    f"{HOST}:{port} is in use by another process; stop it or choose another port with KAFKA_PORT"
+                )
         installation = await prepare(self._say)
         await self._launch(installation, f"-XX:SharedArchiveFile={installation.archive}")
 

@@ -18,7 +18,7 @@ kafka: .venv/.ok  ## start a Kafka broker on 127.0.0.1:19092 (Java 17 and Maven;
 	@exec $(BIN)/python -m tools.kafka --port $${KAFKA_PORT:-19092}
 
 cluster: .venv/.ok  ## start Kafka, PostgreSQL and every service as processes of their own; COPIES=2 starts two of each
-	@exec $(BIN)/python -m tools.cluster --copies $${COPIES:-1}
+	@exec $(BIN)/python -m tools.cluster --copies $${COPIES:-1} --kafka-port $${KAFKA_PORT:-19092}
 
 test: .venv/.ok  ## run every test, on a real PostgreSQL and a real Kafka
 	@test -n "$$KAFKA_BOOTSTRAP" || $(BIN)/python -m tools.kafka --fetch || true

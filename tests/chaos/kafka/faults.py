@@ -8,6 +8,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
 from tests.bus.buses import SESSION_MS
 from tests.chaos.kafka.consumer_process import MOMENTS
 from tests.chaos.kafka.hostile import hostile, swapped
@@ -54,6 +57,7 @@ class Faults:
             self._replay,
             self._delete_the_topic,
             self._shuffle_the_topic,
+            self._cut_the_topic,
             self._rebuild,
         ]
 
@@ -206,6 +210,16 @@ class Faults:
         await self._site.topics.delete()
         await self._some_more()
         await self._site.topics.provision(TOPIC, partitions=PARTITIONS)
+
+    async def _cut_the_topic(self) -> str:
+        """What lies before some offset is deleted, as a retention that nobody wanted would."""
+        async with hostile(self._site.topics) as producer:
+            ends = {TopicPartition(each.topic, each.partition): each.offset + 1 for each in await producer.records()}
+        cuts = {at: RecordsToDelete(before_offset=self._choices.randint(0, end)) for at, end in ends.items()}
+        if cuts:
+            async with self._site.topics.admin() as admin:
+                await admin.delete_records(cuts)
+        return f"{len(cuts)} partitions cut at some offset, what lay before it deleted"
 
     async def _rebuild(self) -> str:
         """From the topic, whatever state it is in, while consumers go on with the old rows and then with the new."""

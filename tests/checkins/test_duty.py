@@ -102,6 +102,12 @@ def test_what_was_due_before_the_key_result_was_opened_is_nobodys_duty() -> None
     assert names(told_by(moment(date(2026, 3, 17)), late)) == ["CheckInDue 03-17"]
 
 
+def test_a_cycle_that_was_ended_early_asks_for_nothing_more() -> None:
+    over = replace(asked(), ended_at=moment(date(2026, 2, 1)))
+    told = names(told_by(moment(date(2026, 4, 20)), over))
+    assert {each.rpartition(" ")[2] for each in told} == {"01-20"}
+
+
 def test_the_data_steward_is_asked_before_the_accountable_champion() -> None:
     both = asked(stewards=(Held(BEN, OPENED),))
     due, overdue, escalated = told_by(moment(date(2026, 1, 23)), both)

@@ -31,6 +31,8 @@ class Asked(Struct, frozen=True):
     plan: Plan
     told: Duty
     version: int
+    ended_at: datetime | None = None
+    """When its cycle was over; None while it runs."""
 
     def holder_at(self, moment: datetime) -> tuple[UUID | None, DutyRole | None]:
         """Who has to check in: the data steward where there is one, else the accountable champion."""
@@ -41,11 +43,13 @@ class Asked(Struct, frozen=True):
         return accountable, None if accountable is None else "accountable"
 
     def owed(self) -> list[Appointment]:
-        """What is owed at all: nobody owes a check-in that was due before the key result took any."""
+        """What is owed at all: nothing that was due before the key result took check-ins, or comes after its cycle."""
         return [
             each
             for each in self.plan.appointments
-            if each.due_at >= self.opened_at and each.window.due_on >= self.starts_on
+            if each.due_at >= self.opened_at
+            and each.window.due_on >= self.starts_on
+            and (self.ended_at is None or each.due_at < self.ended_at)
         ]
 
 

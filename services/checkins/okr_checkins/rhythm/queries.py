@@ -26,11 +26,12 @@ _ASKED = """
     SELECT a.organization_id, a.key_result_id, a.objective_id, a.cycle_id, a.unit_id, a.owner_id, a.title,
            a.cycle_starts_on, a.cycle_ends_on, a.starts_on, a.opened_at, a.holder_id, a.stewards, a.accountables,
            z.time_zone, e.choices AS everywhere, o.choices AS own, d.state, coalesce(d._stream_version, 0) AS version,
-           k.checked_in_at
+           k.checked_in_at, f.ended_at
       FROM asked_key_result a
       LEFT JOIN known_organization z ON z.organization_id = a.organization_id
       LEFT JOIN cadence e ON e.organization_id = a.organization_id AND e.cycle_id = a.organization_id
       LEFT JOIN cadence o ON o.organization_id = a.organization_id AND o.cycle_id = a.cycle_id
+      LEFT JOIN cycle_end f ON f.organization_id = a.organization_id AND f.cycle_id = a.cycle_id
       LEFT JOIN duty d ON d.organization_id = a.organization_id AND d.key_result_id = a.key_result_id
       LEFT JOIN key_result k ON k.organization_id = a.organization_id AND k.key_result_id = a.key_result_id
      WHERE a.opened_at IS NOT NULL AND a.closed_at IS NULL"""
@@ -112,6 +113,7 @@ def asked(row: asyncpg.Record) -> Asked:
         title=row["title"],
         starts_on=row["starts_on"],
         opened_at=row["opened_at"],
+        ended_at=row["ended_at"],
         stewards=_holders.decode(row["stewards"]),
         accountables=_holders.decode(row["accountables"]),
         plan=plan(row),

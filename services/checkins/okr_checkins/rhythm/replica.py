@@ -12,6 +12,8 @@ from okr_contracts.directory import OrganizationFounded, UnitAdded, UnitMoved
 from okr_contracts.goals import (
     ChampionAssigned,
     ChampionReleased,
+    CycleCancelled,
+    CycleGradingOpened,
     KeyResultClosed,
     KeyResultDefined,
     KeyResultOpened,
@@ -76,6 +78,18 @@ class AskedKeyResultRow(Row, frozen=True):
     accountables: Holders = ()
 
 
+class CycleEndRow(Row, frozen=True):
+    """Since when a cycle is over, by its time or because somebody ended it early."""
+
+    __table__ = "cycle_end"
+    __key__ = ("organization_id", "cycle_id")
+    __history__ = False
+
+    organization_id: UUID
+    cycle_id: UUID
+    ended_at: datetime | None = None
+
+
 class OrganizationRow(Row, frozen=True):
     __table__ = "known_organization"
     __key__ = ("organization_id",)
@@ -122,7 +136,7 @@ class DutyRow(Row, frozen=True):
 
 
 def project_goals(rows: Rows, event: ProjectedEvent) -> None:
-    """All of it happens in the stream of an objective, so a key result may take from its objective's row."""
+    """A key result may take from its objective's row, for all that makes the two happens in one stream."""
     organization_id = event.organization_id
     match event.data:
         case ObjectiveDrafted() as fact:
@@ -165,6 +179,8 @@ def project_goals(rows: Rows, event: ProjectedEvent) -> None:
         case KeyResultClosed() as fact:
             row = rows.get(AskedKeyResultRow, organization_id, fact.key_result_id)
             rows.put(replace(row, closed_at=event.recorded_at))
+        case CycleGradingOpened() | CycleCancelled() as fact:
+            rows.put(CycleEndRow(organization_id, fact.cycle_id, event.recorded_at))
         case _:
             pass
 
@@ -210,7 +226,7 @@ def project_rhythm(rows: Rows, event: ProjectedEvent) -> None:
 
 
 goals = Projection(
-    "checkins.goals", source="goals", rows=(PlannedObjectiveRow, AskedKeyResultRow), project=project_goals
+    "checkins.goals", source="goals", rows=(PlannedObjectiveRow, AskedKeyResultRow, CycleEndRow), project=project_goals
 )
 directory = Projection(
     "checkins.directory", source="directory", rows=(OrganizationRow, UnitRow), project=project_directory

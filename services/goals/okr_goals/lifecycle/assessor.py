@@ -19,7 +19,7 @@ from okr_goals.lifecycle.calendar import end_of
 from okr_goals.read_model import Reads
 from okr_rules.measure import measure_of
 from okr_rules.outcome import Outcome, outcome_of
-from okr_rules.series import Reading
+from okr_rules.series import MICROSECOND, Reading
 
 PAGE = 500
 
@@ -35,7 +35,8 @@ class Assessor:
     async def end_of(self, cycle: Cycle) -> datetime:
         """The moment that grades look at: the end of the last day where people are, or now before that."""
         zone_name = await replica.time_zone_of(self._reads, caller().organization_id)
-        return min(end_of(cycle.ends_on, zone_name), self._clock().astimezone(UTC))
+        # A check-in of this very moment counts: values are looked for before the end.
+        return min(end_of(cycle.ends_on, zone_name), self._clock().astimezone(UTC) + MICROSECOND)
 
     async def outcome(
         self, known: KeyResult, cycle: Cycle, until: datetime, min_positions: Sequence[str] = ()

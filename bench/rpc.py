@@ -23,7 +23,7 @@ from okr.checkins.v1 import checkins_pb2 as pb
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
 from okr.commands.v1 import commands_pb2
 from okr.commands.v1.commands_pb2_grpc import CommandsServiceStub
-from okr_chassis.issuer import DevelopmentIssuer
+from okr_chassis.identity.issuer import DevelopmentIssuer
 from okr_eventstore.appender import uuid7
 from okr_eventstore.executor import CommandExecutor
 

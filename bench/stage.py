@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from okr_chassis.postgres import EmbeddedPostgres, check_durability
+from okr_chassis.storage.postgres import EmbeddedPostgres, check_durability
 from okr_contracts.registry import EVENTS, SCHEMA_VERSIONS, UPCASTERS
 from okr_eventstore.codec import Codec
 from okr_eventstore.database import Database

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from hypothesis import settings
 
-from okr_chassis.postgres import EmbeddedPostgres
+from okr_chassis.storage.postgres import EmbeddedPostgres
 from okr_eventstore.database import Database
 from okr_eventstore.migrate import LOG_MIGRATIONS, migrate
 from tests.support.environment import database_url

@@ -21,7 +21,7 @@ from bench.peer import KeyResults
 from bench.rpc import requests_to, served
 from bench.stage import codec_of, fresh_database, running_log, schema
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
-from okr_chassis.issuer import DevelopmentIssuer
+from okr_chassis.identity.issuer import DevelopmentIssuer
 from okr_chassis.kafka.source import KafkaSource
 from okr_eventstore.database import Database
 from okr_eventstore.executor import CommandExecutor

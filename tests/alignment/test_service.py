@@ -7,7 +7,7 @@ import pytest
 
 from okr.alignment.v1 import alignment_pb2 as pb
 from okr.common.v1 import common_pb2
-from okr_chassis.errors import refusal_of
+from okr_chassis.rpc.errors import refusal_of
 from tests.checkins.town import Firm, Town, Voice, new, refused
 
 

@@ -12,17 +12,17 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaProducer
 
 from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub, add_EventLogServiceServicer_to_server
-from okr_chassis.auth import TokenVerifier, caller
-from okr_chassis.channels import connect
-from okr_chassis.issuer import InternalIssuer
+from okr_chassis.identity.auth import TokenVerifier, caller
+from okr_chassis.identity.issuer import InternalIssuer
 from okr_chassis.kafka.owner import OwnersLog
 from okr_chassis.kafka.reader import KafkaReader
 from okr_chassis.kafka.records import Record, record_of
 from okr_chassis.kafka.source import KafkaSource
 from okr_chassis.kafka.topics import partition_of
-from okr_chassis.log_api import EventLogService
+from okr_chassis.rpc.channels import connect
 from okr_chassis.sealing import Keyring, Vault
-from okr_chassis.server import RpcServer
+from okr_chassis.serving.log_api import EventLogService
+from okr_chassis.serving.server import RpcServer
 from okr_eventstore.model import SHARDS, RecordedEvent, ShardBatch
 from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.refolding import LogReader

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
-from okr_chassis.postgres import EmbeddedPostgres
+from okr_chassis.storage.postgres import EmbeddedPostgres
 from tests.chaos.run import PATIENCE_SECONDS, Beat, Run
 from tests.support.proxy import Proxy
 

@@ -9,7 +9,7 @@ from grpc import StatusCode, aio
 
 from okr.directory.v1 import directory_pb2
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
-from okr_chassis.channels import connect
+from okr_chassis.rpc.channels import connect
 from tests.chassis.conftest import running
 from tests.support.proxy import Proxy
 

@@ -20,7 +20,7 @@ from grpc import StatusCode, aio
 
 from okr.checkins.v1 import checkins_pb2
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
-from okr_chassis.channels import connect
+from okr_chassis.rpc.channels import connect
 from okr_eventstore.model import Position
 from tests.chaos.history import Answer, Held, History, Sent, disagreements, holes, read, remembered
 from tests.chaos.run import Beat, Run

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from okr_chassis.postgres import EmbeddedPostgres
+from okr_chassis.storage.postgres import EmbeddedPostgres
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.log import EventLog

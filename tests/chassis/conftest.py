@@ -14,9 +14,9 @@ from grpc import aio
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
 from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
-from okr_chassis.channels import connect
-from okr_chassis.errors import Refusal, refusal_of
 from okr_chassis.platform import Platform
+from okr_chassis.rpc.channels import connect
+from okr_chassis.rpc.errors import Refusal, refusal_of
 from okr_chassis.settings import Settings
 from tests.chassis.house import House, Module
 

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 
 from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceServicer, add_DirectoryServiceServicer_to_server
-from okr_chassis.auth import caller
-from okr_chassis.fields import Id, Name, OptionalId
-from okr_chassis.rpc import accept, etag, id_of, receipt
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.fields import Id, Name, OptionalId
+from okr_chassis.rpc.messages import accept, etag, id_of, receipt
 from okr_chassis.service import Host, Service
 from okr_contracts.directory import OrganizationFounded, UnitAdded, UnitKind
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError

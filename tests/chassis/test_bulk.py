@@ -16,7 +16,7 @@ from okr.commands.v1 import commands_pb2 as bulk_pb
 from okr.commands.v1.commands_pb2_grpc import CommandsServiceStub
 from okr.directory.v1 import directory_pb2 as pb
 from okr.operations.v1 import operations_pb2
-from okr_chassis.bulk import (
+from okr_chassis.rpc.bulk import (
     BATCH_COMMANDS,
     STREAM_IN_FLIGHT,
     CommandStream,
@@ -25,7 +25,7 @@ from okr_chassis.bulk import (
     command_of,
     execute_all,
 )
-from okr_chassis.errors import CommandRefusedError, Refusal, refusal_of
+from okr_chassis.rpc.errors import CommandRefusedError, Refusal, refusal_of
 from okr_chassis.service import Host, Service
 from okr_contracts.errors import NotFoundError
 from okr_eventstore.errors import StoreUnavailableError

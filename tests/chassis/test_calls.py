@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from okr.directory.v1 import directory_pb2 as pb
-from okr_chassis.correlation import HEADER
+from okr_chassis.telemetry.correlation import HEADER
 from okr_contracts.errors import InvalidInputError, Violation
 from tests.chassis.conftest import Client, Site, refused
 

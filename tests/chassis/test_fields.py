@@ -14,8 +14,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 from okr.common.v1 import common_pb2
 from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
-from okr_chassis import fields
-from okr_chassis.rpc import accept, check, enum_text, enum_value, etag, expected_version, id_of, receipt, wire
+from okr_chassis.rpc import fields
+from okr_chassis.rpc.messages import accept, check, enum_text, enum_value, etag, expected_version, id_of, receipt, wire
 from okr_contracts.errors import InvalidInputError
 from okr_contracts.goals import ChampionRole, KeyResultType
 from okr_eventstore.model import Done, Position

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from okr_chassis import channels, server
+from okr_chassis.rpc import channels
+from okr_chassis.serving import server
 
 OPTIONS = (*server._OPTIONS, *channels.OPTIONS)
 

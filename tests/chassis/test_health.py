@@ -13,11 +13,11 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from okr.directory.v1 import directory_pb2 as pb
-from okr_chassis.health import STILL_SECONDS
 from okr_chassis.platform import Platform
-from okr_chassis.postgres import EmbeddedPostgres, _processes_in
 from okr_chassis.service import Host, Service
 from okr_chassis.settings import Settings
+from okr_chassis.storage.postgres import EmbeddedPostgres, _processes_in
+from okr_chassis.watching.health import STILL_SECONDS
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.projection import ProjectedEvent, Projection, Rows
 from tests.chassis.conftest import Client, Site, running

@@ -9,10 +9,10 @@ import pytest
 
 from okr.directory.v1 import directory_pb2
 from okr.eventlog.v1 import eventlog_pb2 as pb
-from okr_chassis import log_api
-from okr_chassis.auth import Caller, acting_for, calling
-from okr_chassis.issuer import InternalIssuer
+from okr_chassis.identity.auth import Caller, acting_for, calling
+from okr_chassis.identity.issuer import InternalIssuer
 from okr_chassis.kafka.owner import NO_ORGANIZATION, OwnersLog
+from okr_chassis.serving import log_api
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.model import shard_of
 from tests.chassis.conftest import Client, Site, refused, running

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from okr_chassis import logs
-from okr_chassis.correlation import accepted, correlated, correlation_id
+from okr_chassis.telemetry import logs
+from okr_chassis.telemetry.correlation import accepted, correlated, correlation_id
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ from uuid import uuid4
 import pytest
 
 from okr.checkins.v1 import checkins_pb2
-from okr_chassis import logs
 from okr_chassis.clock import ManualClock
-from okr_chassis.correlation import HEADER
+from okr_chassis.telemetry import logs
+from okr_chassis.telemetry.correlation import HEADER
 from tests.journeys.town import FEBRUARY, NEW_YEAR, SERVICES, organization_of_a_new_shard, settle_in
 from tests.support.house import house, new_id
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from okr.directory.v1 import directory_pb2 as pb
-from okr_chassis.calls import service_of
-from okr_chassis.loop_lag import WINDOW_SECONDS, LoopLag
-from okr_chassis.metrics import METRICS
 from okr_chassis.startup import StartupError
+from okr_chassis.telemetry.calls import service_of
+from okr_chassis.telemetry.loop_lag import WINDOW_SECONDS, LoopLag
+from okr_chassis.watching.metrics import METRICS
 from okr_contracts.directory import UnitAdded
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.errors import CommandIdReusedError, ConflictError, EventRejectedError

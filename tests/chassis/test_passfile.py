@@ -6,9 +6,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from okr_chassis.postgres import EmbeddedPostgres
-from okr_chassis.roles import provision_roles, told_by_file, write_passfile
 from okr_chassis.startup import StartupError
+from okr_chassis.storage.postgres import EmbeddedPostgres
+from okr_chassis.storage.roles import provision_roles, told_by_file, write_passfile
 
 PASSWORDS = {"goals": "plain", "checkins": 'it\'s "quoted"', "insights": "% and / and @"}
 

@@ -23,16 +23,16 @@ from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.eventlog.v1 import eventlog_pb2
 from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
-from okr_chassis.channels import connect
 from okr_chassis.clock import ManualClock
-from okr_chassis.errors import refusal_of
+from okr_chassis.identity.issuer import DevelopmentIssuer
 from okr_chassis.idle import IdleError
-from okr_chassis.issuer import DevelopmentIssuer
 from okr_chassis.platform import Platform
-from okr_chassis.postgres import EmbeddedPostgres, _processes_in
+from okr_chassis.rpc.channels import connect
+from okr_chassis.rpc.errors import refusal_of
 from okr_chassis.service import Host
 from okr_chassis.settings import Settings, SettingsError
 from okr_chassis.startup import PortInUseError, StartupError, UnsafeSettingError
+from okr_chassis.storage.postgres import EmbeddedPostgres, _processes_in
 from okr_contracts.directory import UnitAdded
 from okr_eventstore.applying import HALT_FLOOR
 from okr_eventstore.projection import ProjectedEvent, Projection, Rows

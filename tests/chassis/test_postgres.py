@@ -15,16 +15,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from okr_chassis import postgres as driver
-from okr_chassis.data_directory import DataDirectoryError, DataDirectoryInUseError
-from okr_chassis.postgres import EmbeddedPostgres, PostgresStartError, check_durability
 from okr_chassis.startup import DurabilityError, StartupError
+from okr_chassis.storage import postgres as driver
+from okr_chassis.storage.data_directory import DataDirectoryError, DataDirectoryInUseError
+from okr_chassis.storage.postgres import EmbeddedPostgres, PostgresStartError, check_durability
 
 OWNER = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from okr_chassis.postgres import EmbeddedPostgres
+    from okr_chassis.storage.postgres import EmbeddedPostgres
 
     async def main():
         async with EmbeddedPostgres(Path(sys.argv[1])) as postgres:

@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from okr.directory.v1 import directory_pb2 as pb
-from okr_chassis.restored import begin_new_epoch
 from okr_chassis.startup import StartupError
+from okr_chassis.storage.restored import begin_new_epoch
 from tests.chassis.conftest import Client, refused, running
 
 SERVICES = ("directory", "goals")

@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 
 from okr.directory.v1 import directory_pb2 as pb
-from okr_chassis.postgres import EmbeddedPostgres
-from okr_chassis.roles import keep_passwords, provision_roles
-from okr_chassis.schemas import Schemas
 from okr_chassis.startup import StartupError
+from okr_chassis.storage.postgres import EmbeddedPostgres
+from okr_chassis.storage.roles import keep_passwords, provision_roles
+from okr_chassis.storage.schemas import Schemas
 from tests.chassis.conftest import running
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from okr_chassis.auth import Caller, acting_for, calling
 from okr_chassis.codecs import codec_of
+from okr_chassis.identity.auth import Caller, acting_for, calling
 from okr_chassis.sealing import (
     AUTHORS_PER_CALL,
     KEYS_KEPT_SECONDS,

@@ -12,12 +12,12 @@ import pytest
 from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
 from okr.operations.v1 import operations_pb2
-from okr_chassis import sharing
-from okr_chassis.channels import connect
-from okr_chassis.issuer import keep_internal_key
+from okr_chassis.buses import sharing
+from okr_chassis.buses.sharing import Shares
+from okr_chassis.identity.issuer import keep_internal_key
 from okr_chassis.platform import Platform
+from okr_chassis.rpc.channels import connect
 from okr_chassis.settings import Settings
-from okr_chassis.sharing import Shares
 from okr_eventstore.database import Database
 from okr_eventstore.model import SHARDS
 from tests.chassis.conftest import Client

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from okr.directory.v1 import directory_pb2 as pb
-from okr_chassis.auth import (
+from okr_chassis.identity.auth import (
     AuthenticationError,
     Caller,
     PublicKey,
@@ -30,7 +30,7 @@ from okr_chassis.auth import (
     caller,
     public_keys,
 )
-from okr_chassis.issuer import DevelopmentIssuer, InternalIssuer
+from okr_chassis.identity.issuer import DevelopmentIssuer, InternalIssuer
 from okr_chassis.startup import UnsafeSettingError
 from tests.chassis.conftest import Site, refused
 

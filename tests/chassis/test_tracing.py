@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from okr.directory.v1 import directory_pb2 as pb
-from okr_chassis import tracing, trail
+from okr_chassis.telemetry import tracing, trail
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.runner import unseen

@@ -10,10 +10,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from okr.checkins.v1 import checkins_pb2
-from okr_chassis import tracing
 from okr_chassis.clock import ManualClock
 from okr_chassis.platform import Platform
 from okr_chassis.settings import Settings
+from okr_chassis.telemetry import tracing
 from tests.journeys.town import FEBRUARY, NEW_YEAR, SERVICES, organization_of_a_new_shard, settle_in
 from tests.support.house import House, new_id
 from tests.support.kafka import Topics

@@ -19,10 +19,10 @@ from okr.goals.v1 import goals_pb2
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from okr_alignment import __main__ as alignment
-from okr_chassis.channels import connect
 from okr_chassis.clock import ManualClock
-from okr_chassis.errors import Refusal, refusal_of
 from okr_chassis.platform import Platform
+from okr_chassis.rpc.channels import connect
+from okr_chassis.rpc.errors import Refusal, refusal_of
 from okr_chassis.settings import Settings
 from okr_checkins import __main__ as checkins
 from okr_directory import __main__ as directory

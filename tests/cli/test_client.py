@@ -9,7 +9,7 @@ import pytest
 
 from okr.checkins.v1.checkins_pb2 import RecordCheckInRequest, RecordCheckInResponse
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceServicer, add_CheckInsServiceServicer_to_server
-from okr_chassis.errors import Refusal
+from okr_chassis.rpc.errors import Refusal
 from okr_cli import client as module
 from okr_cli.client import Client, failure
 from okr_cli.failures import RefusedError, SetupError, TryAgainError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from okr_chassis.issuer import InternalIssuer
+from okr_chassis.identity.issuer import InternalIssuer
 from okr_cli.app import build
 from okr_cli.commands.importing import Cycle
 from okr_cli.failures import EXIT_CODES, SetupError

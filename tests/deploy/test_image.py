@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from okr_chassis.probes import Answer, SideDoor
+from okr_chassis.watching.probes import Answer, SideDoor
 from tests.deploy.recipe import PROJECT, Image, read_recipe, sent
 from tests.support.embedded import free_port
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from okr_chassis.postgres import EmbeddedPostgres
+from okr_chassis.storage.postgres import EmbeddedPostgres
 from tests.deploy.compose import SERVICES, read_compose
 from tests.deploy.processes import Composition
 from tests.support.kafka import Topics

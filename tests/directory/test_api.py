@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from okr.directory.v1 import directory_pb2 as pb
-from okr_chassis.errors import refusal_of
+from okr_chassis.rpc.errors import refusal_of
 from tests.support.house import Desk, House, new_id, page, refused
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND

@@ -14,9 +14,9 @@ from okr.commands.v1.commands_pb2_grpc import CommandsServiceStub
 from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1 import vault_pb2
 from okr.directory.v1.directory_pb2_grpc import DirectoryServiceStub
-from okr_chassis.auth import PERSON_PREFIX, Caller, calling
-from okr_chassis.channels import connect
 from okr_chassis.codecs import codec_of
+from okr_chassis.identity.auth import PERSON_PREFIX, Caller, calling
+from okr_chassis.rpc.channels import connect
 from okr_contracts.directory import PersonErased
 from okr_directory import __main__ as directory
 from okr_eventstore.database import Database

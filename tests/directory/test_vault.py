@@ -11,10 +11,10 @@ from grpc import aio
 
 from okr.directory.v1 import vault_pb2 as pb
 from okr.directory.v1.vault_pb2_grpc import VaultServiceStub
-from okr_chassis.auth import PERSON_PREFIX, Caller, acting_for, calling
-from okr_chassis.channels import connect
-from okr_chassis.issuer import InternalIssuer
-from okr_chassis.peers import Peers
+from okr_chassis.identity.auth import PERSON_PREFIX, Caller, acting_for, calling
+from okr_chassis.identity.issuer import InternalIssuer
+from okr_chassis.rpc.channels import connect
+from okr_chassis.rpc.peers import Peers
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError
 from okr_directory import __main__ as directory

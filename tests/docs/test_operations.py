@@ -10,10 +10,10 @@ import pytest
 import typer
 import yaml
 
-from okr_chassis.metrics import METRICS
 from okr_chassis.settings import Settings
-from okr_chassis.tracing import wanted
-from okr_chassis.watching import Watching
+from okr_chassis.telemetry.tracing import wanted
+from okr_chassis.watching.metrics import METRICS
+from okr_chassis.watching.watch import Watching
 from okr_cli.app import build
 
 ROOT = Path(__file__).parents[2]

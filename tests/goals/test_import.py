@@ -14,8 +14,8 @@ from okr.checkins.v1 import checkins_pb2
 from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
 from okr.operations.v1 import operations_pb2, operations_pb2_grpc
-from okr_chassis.channels import connect
 from okr_chassis.clock import ManualClock
+from okr_chassis.rpc.channels import connect
 from tests.goals.conftest import SERVICES
 from tests.goals.office import Office
 from tests.support.house import Desk, House, house, new_id, refused

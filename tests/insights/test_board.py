@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 
 from okr.insights.v1 import insights_pb2 as pb
-from okr_chassis.auth import calling
-from okr_chassis.errors import NotCaughtUpError
+from okr_chassis.identity.auth import calling
+from okr_chassis.rpc.errors import NotCaughtUpError
 from okr_contracts.directory import UnitMoved, UnitRenamed
 from okr_contracts.errors import InvalidInputError, NotFoundError
 from okr_contracts.goals import CycleActivated

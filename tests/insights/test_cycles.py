@@ -7,8 +7,8 @@ from decimal import Decimal as D
 import pytest
 
 from okr.insights.v1 import insights_pb2 as pb
-from okr_chassis.auth import calling
-from okr_chassis.rpc import wire
+from okr_chassis.identity.auth import calling
+from okr_chassis.rpc.messages import wire
 from okr_contracts.directory import UnitRenamed
 from okr_contracts.errors import DomainError
 from okr_contracts.goals import CycleClosed, CyclePublished, KeyResultGraded, PinnedRules

@@ -25,10 +25,10 @@ from okr.goals.v1 import goals_pb2
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.insights.v1 import insights_pb2 as pb
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
-from okr_chassis.channels import connect
 from okr_chassis.clock import ManualClock
-from okr_chassis.errors import Refusal, refusal_of
 from okr_chassis.platform import Platform
+from okr_chassis.rpc.channels import connect
+from okr_chassis.rpc.errors import Refusal, refusal_of
 from okr_chassis.settings import Settings
 from tests.insights.facts import ANA, GROW, Q1, REVENUE, SALES, day, named
 

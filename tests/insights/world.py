@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from okr.common.v1 import common_pb2
 from okr.insights.v1 import insights_pb2 as pb
-from okr_chassis.auth import Caller, calling
 from okr_chassis.clock import ManualClock
-from okr_chassis.pages import Pages
-from okr_chassis.rpc import wire
+from okr_chassis.identity.auth import Caller, calling
+from okr_chassis.rpc.messages import wire
+from okr_chassis.rpc.pages import Pages
 from okr_chassis.sealing import Keyring, Vault
 from okr_chassis.service import Reader
 from okr_contracts.registry import EVENTS

@@ -17,8 +17,8 @@ from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.insights.v1 import insights_pb2
-from okr_chassis.channels import connect
-from okr_chassis.errors import refusal_of
+from okr_chassis.rpc.channels import connect
+from okr_chassis.rpc.errors import refusal_of
 from tests.journeys.town import FEBRUARY, Town, key_result, objective, organization_of_a_new_shard, settle_in
 from tests.support.house import Desk, new_id, refused
 

@@ -19,10 +19,10 @@ from okr.goals.v1.goals_pb2 import KeyResult, ListObjectivesRequest
 from okr.insights.v1.insights_pb2 import GetBoardRequest
 from okr.notifications.v1.notifications_pb2 import NOTIFICATION_KIND_COMMIT_REACHED, ListInboxRequest
 from okr.operations.v1.operations_pb2 import GetStatusRequest
-from okr_chassis.issuer import DevelopmentIssuer
-from okr_chassis.postgres import EmbeddedPostgres
-from okr_chassis.roles import keep_passwords, provision_roles
+from okr_chassis.identity.issuer import DevelopmentIssuer
 from okr_chassis.settings import Settings
+from okr_chassis.storage.postgres import EmbeddedPostgres
+from okr_chassis.storage.roles import keep_passwords, provision_roles
 from okr_cli import samples
 from okr_cli.client import SERVICES, Client
 from okr_cli.output import Output

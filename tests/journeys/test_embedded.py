@@ -11,7 +11,7 @@ from grpc import aio
 
 from okr.checkins.v1 import checkins_pb2
 from okr.checkins.v1.checkins_pb2_grpc import CheckInsServiceStub
-from okr_chassis.channels import connect
+from okr_chassis.rpc.channels import connect
 from tests.support.embedded import Installation, free_port, installation
 
 WRITERS = 8

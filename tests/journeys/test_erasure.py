@@ -31,9 +31,9 @@ from okr.goals.v1 import goals_pb2
 from okr.insights.v1 import insights_pb2
 from okr.operations.v1 import operations_pb2
 from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
-from okr_chassis.auth import PERSON_PREFIX, Caller, calling
-from okr_chassis.channels import connect
+from okr_chassis.identity.auth import PERSON_PREFIX, Caller, calling
 from okr_chassis.platform import Platform
+from okr_chassis.rpc.channels import connect
 from okr_chassis.sealing import KEYS_KEPT_SECONDS
 from okr_chassis.settings import Settings
 from okr_directory.decider.person import ErasePerson, people

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 from okr.insights.v1 import insights_pb2
 from okr.operations.v1 import operations_pb2
 from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
-from okr_chassis.channels import connect
 from okr_chassis.clock import ManualClock
 from okr_chassis.platform import Platform
+from okr_chassis.rpc.channels import connect
 from okr_chassis.settings import Settings
 from tests.journeys.town import FEBRUARY, NEW_YEAR, SERVICES, Town, organization_of_a_new_shard, settle_in
 from tests.support.house import House

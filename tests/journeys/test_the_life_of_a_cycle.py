@@ -19,10 +19,10 @@ from okr.goals.v1 import practice_pb2
 from okr.insights.v1 import insights_pb2
 from okr.operations.v1.operations_pb2 import VerifyRequest
 from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
-from okr_chassis.channels import connect
 from okr_chassis.clock import ManualClock
-from okr_chassis.commands import Execute
 from okr_chassis.news import News
+from okr_chassis.rpc.channels import connect
+from okr_chassis.rpc.commands import Execute
 from okr_contracts.goals import CycleClosed, CycleClosing, KeyResultClosed, ObjectiveClosed
 from okr_eventstore.decider import Decider
 from okr_eventstore.executor import CommandExecutor

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from msgspec import Struct
 
 from okr_chassis.clock import ManualClock
-from okr_chassis.commands import Execute
+from okr_chassis.rpc.commands import Execute
 from okr_chassis.service import Reader
 from okr_contracts.registry import EVENTS, SCHEMA_VERSIONS
 from okr_eventstore.codec import Codec

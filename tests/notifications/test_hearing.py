@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from okr_chassis.commands import Execute
+from okr_chassis.rpc.commands import Execute
 from okr_eventstore.executor import CommandExecutor
 from okr_notifications import scheduler
 from okr_notifications.subscribers import subscriptions

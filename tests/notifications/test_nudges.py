@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from okr_chassis.commands import Execute
+from okr_chassis.rpc.commands import Execute
 from okr_contracts.checkins import CheckInDue, CheckInMissed, CheckInOverdue
 from okr_contracts.notifications import NotificationRaised, NudgeEvent, NudgeSent, NudgeSuppressed
 from okr_eventstore.executor import CommandExecutor

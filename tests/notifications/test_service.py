@@ -12,7 +12,7 @@ from okr.checkins.v1 import checkins_pb2
 from okr.common.v1 import common_pb2
 from okr.goals.v1 import goals_pb2
 from okr.notifications.v1 import notifications_pb2 as pb
-from okr_chassis.auth import PermissionDeniedError, acting_for
+from okr_chassis.identity.auth import PermissionDeniedError, acting_for
 from okr_eventstore.executor import CommandExecutor
 from okr_notifications.api import NotificationsService
 from okr_notifications.scheduler import PaceSweep

@@ -22,10 +22,10 @@ from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.goals.v1.practice_pb2_grpc import PracticeServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
-from okr_chassis.channels import connect
 from okr_chassis.clock import Clock, system_clock
-from okr_chassis.errors import Refusal, refusal_of
 from okr_chassis.platform import Platform
+from okr_chassis.rpc.channels import connect
+from okr_chassis.rpc.errors import Refusal, refusal_of
 from okr_chassis.service import ServiceModule
 from okr_chassis.settings import Settings
 

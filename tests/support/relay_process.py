@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import IO, Any
 
-from okr_chassis import logs
 from okr_chassis.kafka import publishing
 from okr_chassis.kafka import relay as relay_module
 from okr_chassis.kafka.batches import RecordBatch
@@ -19,6 +18,7 @@ from okr_chassis.kafka.leases import Lease, Progress, Standing
 from okr_chassis.kafka.publishing import Publisher
 from okr_chassis.kafka.relay import Relay, Round
 from okr_chassis.kafka.tail import Tail, TailReader
+from okr_chassis.telemetry import logs
 from okr_eventstore.database import Database
 from tests.support.told_process import ToldProcess, say
 

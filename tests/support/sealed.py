@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from okr_chassis.auth import caller
+from okr_chassis.identity.auth import caller
 from okr_chassis.sealing import AuthorKey, Found, Place
 from okr_contracts.sealed import SealedText, sealed_fields
 

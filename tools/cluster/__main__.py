@@ -15,13 +15,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from okr_chassis.data_directory import claim
 from okr_chassis.kafka.topics import provision
-from okr_chassis.postgres import EmbeddedPostgres
-from okr_chassis.roles import keep_passwords, provision_roles
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError
 from okr_chassis.stopping import until_asked
+from okr_chassis.storage.data_directory import claim
+from okr_chassis.storage.postgres import EmbeddedPostgres
+from okr_chassis.storage.roles import keep_passwords, provision_roles
 from okr_cli.client import SERVICES
 from okr_cli.output import Output
 from okr_cli.story import stories

@@ -15,7 +15,7 @@ import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from okr_chassis.issuer import keep_internal_key
+from okr_chassis.identity.issuer import keep_internal_key
 from okr_chassis.startup import StartupError
 from okr_cli.client import SERVICES
 from tools.cluster.child import Child, Line

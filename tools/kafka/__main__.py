@@ -7,9 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
-from okr_chassis.data_directory import claim
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError
+from okr_chassis.storage.data_directory import claim
 from tools.kafka.broker import LocalBroker, port_number, prepare
 from tools.kafka.installation import version
 

@@ -25,8 +25,8 @@ from types import TracebackType
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from okr_chassis.data_directory import DirectoryLock
 from okr_chassis.startup import StartupError
+from okr_chassis.storage.data_directory import DirectoryLock
 from tools.kafka.installation import HERE, Installation, Say, alone, install
 
 log = logging.getLogger(__name__)

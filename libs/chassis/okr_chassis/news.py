@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from okr_chassis.auth import caller
+from okr_chassis.identity.auth import caller
 from okr_chassis.service import Reader
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import Position, shard_of

@@ -15,31 +15,31 @@ from okr.commands.v1.commands_pb2 import ExecuteBatchRequest, ExecuteBatchRespon
 from okr.commands.v1.commands_pb2_grpc import add_CommandsServiceServicer_to_server
 from okr.eventlog.v1.eventlog_pb2_grpc import add_EventLogServiceServicer_to_server
 from okr.operations.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
-from okr_chassis import trail
-from okr_chassis.auth import TokenVerifier
-from okr_chassis.bus import Bus, PostgresBus
+from okr_chassis.buses.bus import Bus, PostgresBus
+from okr_chassis.buses.sharing import Shares
 from okr_chassis.clock import Clock, system_clock
 from okr_chassis.codecs import codec_of
-from okr_chassis.commands import Execute
-from okr_chassis.commands_api import CommandsService
-from okr_chassis.data_directory import claim, keep_secret
+from okr_chassis.identity.auth import TokenVerifier
+from okr_chassis.identity.issuer import DevelopmentIssuer, InternalIssuer, development_issuer, people_issuers
 from okr_chassis.idle import wait_idle
-from okr_chassis.issuer import DevelopmentIssuer, InternalIssuer, development_issuer, people_issuers
-from okr_chassis.log_api import EventLogService
-from okr_chassis.operations_api import OperationsService
-from okr_chassis.pages import Pages
-from okr_chassis.peers import Peers, may_answer_later
 from okr_chassis.preparing import Starting, prepare
-from okr_chassis.running import for_service
-from okr_chassis.schemas import Schemas
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.pages import Pages
+from okr_chassis.rpc.peers import Peers, may_answer_later
 from okr_chassis.sealing import DirectoryKeys, Keyring, Vault
-from okr_chassis.server import RpcServer, check_free
 from okr_chassis.service import Host, Reader, Running, ServiceModule
+from okr_chassis.serving.commands_api import CommandsService
+from okr_chassis.serving.log_api import EventLogService
+from okr_chassis.serving.operations_api import OperationsService
+from okr_chassis.serving.server import RpcServer, check_free
 from okr_chassis.settings import Settings
-from okr_chassis.sharing import Shares
 from okr_chassis.startup import StartupError
+from okr_chassis.storage.data_directory import claim, keep_secret
+from okr_chassis.storage.schemas import Schemas
 from okr_chassis.tasks import Tasks
-from okr_chassis.watching import Watching
+from okr_chassis.telemetry import trail
+from okr_chassis.telemetry.running import for_service
+from okr_chassis.watching.watch import Watching
 from okr_contracts.registry import EVENTS
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.executor import CommandExecutor
@@ -203,7 +203,7 @@ class Platform:
         tails = PostgresBus(self._schemas, self.logs, self._shares)
         if not self.settings.kafka:
             return tails
-        from okr_chassis.kafka_bus import KafkaBus  # takes a second, which only those wait for who have Kafka
+        from okr_chassis.buses.kafka_bus import KafkaBus  # takes a second, which only those wait for who have Kafka
 
         return KafkaBus(self.settings, tails, self.logs, self._peers_of)
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import uvloop
 
-from okr_chassis import logs, tracing
 from okr_chassis.memory import settle_memory
 from okr_chassis.platform import Platform
 from okr_chassis.service import Build
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError
 from okr_chassis.stopping import until_asked
+from okr_chassis.telemetry import logs, tracing
 from okr_contracts.registry import EVENTS
 
 log = logging.getLogger(__name__)

@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from okr.directory.v1 import vault_pb2
-from okr_chassis.auth import caller
-from okr_chassis.peers import Peers
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.peers import Peers
 from okr_contracts.directory import PersonErased
 from okr_contracts.errors import DomainError
 from okr_contracts.sealed import ERASED, SealedText

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
 
-from okr_chassis.auth import caller
 from okr_chassis.clock import Clock
-from okr_chassis.commands import Execute
-from okr_chassis.errors import NotCaughtUpError
-from okr_chassis.pages import Pages
-from okr_chassis.rpc import positions
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.errors import NotCaughtUpError
+from okr_chassis.rpc.messages import positions
+from okr_chassis.rpc.pages import Pages
 from okr_chassis.sealing import Vault
 from okr_chassis.settings import Settings
 from okr_contracts.errors import InvalidInputError, Violation
@@ -33,7 +33,7 @@ from okr_eventstore.refolding import LogReader
 from okr_eventstore.runner import Runner, Subscription
 
 if TYPE_CHECKING:
-    from okr_chassis.peers import Peers
+    from okr_chassis.rpc.peers import Peers
 
 CAUGHT_UP_SECONDS = 0.5
 """How long a read waits for its own writes."""

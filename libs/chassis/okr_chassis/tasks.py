@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from okr_chassis.running import in_service
+from okr_chassis.telemetry.running import in_service
 
 log = logging.getLogger(__name__)
 

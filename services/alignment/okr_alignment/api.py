@@ -11,11 +11,11 @@ from okr.alignment.v1 import alignment_pb2_grpc
 from okr.goals.v1 import goals_pb2
 from okr_alignment import commands, read_model
 from okr_alignment.decider import alignments
-from okr_chassis.auth import caller
-from okr_chassis.commands import Execute
-from okr_chassis.pages import Pages
-from okr_chassis.peers import Peers
-from okr_chassis.rpc import accept, etag, id_of, receipt, wire
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.messages import accept, etag, id_of, receipt, wire
+from okr_chassis.rpc.pages import Pages
+from okr_chassis.rpc.peers import Peers
 from okr_chassis.service import Reader
 from okr_contracts.errors import DomainError
 

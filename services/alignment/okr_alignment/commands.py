@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from okr_chassis.fields import Id
+from okr_chassis.rpc.fields import Id
 from okr_rules.parameters import DEFAULTS
 
 

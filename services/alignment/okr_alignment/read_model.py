@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 from msgspec.structs import replace
 
-from okr_chassis.pages import Page
+from okr_chassis.rpc.pages import Page
 from okr_chassis.service import Reader
 from okr_contracts.alignment import Aligned, AlignmentEvent, Unaligned
 from okr_contracts.goals import CycleDrafted, ObjectiveDrafted

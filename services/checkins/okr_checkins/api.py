@@ -10,12 +10,12 @@ from grpc import aio
 from okr.checkins.v1 import checkins_pb2 as pb
 from okr.checkins.v1 import checkins_pb2_grpc
 from okr.goals.v1 import goals_pb2
-from okr_chassis.auth import caller
 from okr_chassis.clock import Clock
-from okr_chassis.commands import Execute
-from okr_chassis.pages import Pages
-from okr_chassis.peers import Peers
-from okr_chassis.rpc import accept, etag, id_of, receipt, wire
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.messages import accept, etag, id_of, receipt, wire
+from okr_chassis.rpc.pages import Pages
+from okr_chassis.rpc.peers import Peers
 from okr_chassis.sealing import Vault, stored
 from okr_chassis.service import Reader
 from okr_checkins import commands, read_model

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from okr_chassis.fields import (
+from okr_chassis.rpc.fields import (
     Day,
     Id,
     Note,

@@ -10,8 +10,8 @@ from uuid import UUID
 import asyncpg
 from msgspec.structs import replace
 
-from okr_chassis.auth import PERSON_PREFIX
-from okr_chassis.pages import Page
+from okr_chassis.identity.auth import PERSON_PREFIX
+from okr_chassis.rpc.pages import Page
 from okr_chassis.service import Reader
 from okr_contracts.checkins import (
     CheckInCorrected,

@@ -3,7 +3,7 @@ check them in, directory for where the people are."""
 
 from collections.abc import Sequence
 
-from okr_chassis.commands import Execute
+from okr_chassis.rpc.commands import Execute
 from okr_checkins import read_model
 from okr_checkins.commands import CloseCheckIns, OpenCheckIns
 from okr_checkins.decider import check_ins

@@ -23,8 +23,8 @@ from okr.goals.v1.practice_pb2_grpc import PracticeServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from okr.operations.v1.operations_pb2_grpc import OperationsServiceStub
-from okr_chassis.channels import target_of
-from okr_chassis.errors import Refusal, refusal_of
+from okr_chassis.rpc.channels import target_of
+from okr_chassis.rpc.errors import Refusal, refusal_of
 from okr_cli.failures import CommandError, RefusedError, SetupError, TryAgainError
 
 SERVICES = ("directory", "goals", "checkins", "alignment", "notifications", "insights")

@@ -30,7 +30,7 @@ from okr.goals.v1.goals_pb2 import (
     ReviseTargetRequest,
 )
 from okr_chassis.clock import ManualClock
-from okr_chassis.issuer import DevelopmentIssuer
+from okr_chassis.identity.issuer import DevelopmentIssuer
 from okr_chassis.platform import Platform
 from okr_cli.client import Client
 from okr_cli.failures import RefusedError

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from okr.directory.v1.directory_pb2 import GetOrganizationRequest, ListPeopleRequest, Person
-from okr_chassis.issuer import DevelopmentIssuer
+from okr_chassis.identity.issuer import DevelopmentIssuer
 from okr_chassis.settings import Settings
 from okr_cli.client import Client
 from okr_cli.failures import RefusedError, SetupError

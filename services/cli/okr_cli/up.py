@@ -20,14 +20,14 @@ import okr_notifications.__main__ as notifications
 from okr.directory.v1.directory_pb2 import GetOrganizationRequest
 from okr.insights.v1.insights_pb2 import GetBoardRequest
 from okr_chassis.clock import ManualClock
-from okr_chassis.data_directory import keep_secret
 from okr_chassis.memory import settle_memory
 from okr_chassis.platform import Platform
-from okr_chassis.postgres import EmbeddedPostgres
 from okr_chassis.service import ServiceModule
 from okr_chassis.settings import Settings
 from okr_chassis.startup import PortInUseError, StartupError
 from okr_chassis.stopping import until_asked
+from okr_chassis.storage.data_directory import keep_secret
+from okr_chassis.storage.postgres import EmbeddedPostgres
 from okr_cli import samples
 from okr_cli.client import Client
 from okr_cli.commands.reading import show_board

@@ -9,12 +9,12 @@ from pydantic import BaseModel, Field
 
 from okr.directory.v1 import directory_pb2 as pb
 from okr.directory.v1 import directory_pb2_grpc
-from okr_chassis.auth import caller, require_operator
-from okr_chassis.commands import Execute
-from okr_chassis.fields import Id, optional_text
+from okr_chassis.identity.auth import caller, require_operator
 from okr_chassis.news import News
-from okr_chassis.pages import Pages
-from okr_chassis.rpc import accept, etag, id_of, receipt, wire
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.fields import Id, optional_text
+from okr_chassis.rpc.messages import accept, etag, id_of, receipt, wire
+from okr_chassis.rpc.pages import Pages
 from okr_chassis.service import Reader
 from okr_contracts.errors import NotFoundError, OkrError
 from okr_directory import read_model

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel
 
-from okr_chassis.fields import Id, Name, OptionalId, optional_text, text
+from okr_chassis.rpc.fields import Id, Name, OptionalId, optional_text, text
 from okr_eventstore.database import Database
 
 HANDLE_LENGTH = 64

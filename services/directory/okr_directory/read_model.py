@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 from msgspec.structs import replace
 
-from okr_chassis.pages import Page
+from okr_chassis.rpc.pages import Page
 from okr_contracts.directory import (
     DirectoryEvent,
     OrganizationFounded,

@@ -13,10 +13,10 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from okr_chassis.data_directory import claim, keep_secret
 from okr_chassis.sealing import KEY_BYTES, NONCE_BYTES
 from okr_chassis.settings import Settings
 from okr_chassis.startup import StartupError
+from okr_chassis.storage.data_directory import claim, keep_secret
 from okr_eventstore.database import Connection, Database
 
 FIRST_VERSION = 1

@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field
 
 from okr.directory.v1 import vault_pb2 as pb
 from okr.directory.v1 import vault_pb2_grpc
-from okr_chassis.auth import require_service
-from okr_chassis.fields import Id
-from okr_chassis.rpc import accept
+from okr_chassis.identity.auth import require_service
+from okr_chassis.rpc.fields import Id
+from okr_chassis.rpc.messages import accept
 from okr_chassis.sealing import AUTHORS_PER_CALL
 from okr_contracts.errors import InvalidInputError, Violation
 from okr_directory.vault import KeyStore

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from uuid import UUID
 
 from okr.directory.v1 import directory_pb2
-from okr_chassis.auth import caller
-from okr_chassis.peers import Peers
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.peers import Peers
 from okr_contracts.errors import NotFoundError
 from okr_goals import replica
 from okr_goals.read_model import Reads

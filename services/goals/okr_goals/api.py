@@ -10,12 +10,12 @@ from pydantic import BaseModel
 
 from okr.goals.v1 import goals_pb2 as pb
 from okr.goals.v1 import goals_pb2_grpc
-from okr_chassis.auth import caller
-from okr_chassis.commands import Execute
-from okr_chassis.fields import OptionalId
+from okr_chassis.identity.auth import caller
 from okr_chassis.news import News
-from okr_chassis.pages import Pages
-from okr_chassis.rpc import accept, id_of, receipt
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.fields import OptionalId
+from okr_chassis.rpc.messages import accept, id_of, receipt
+from okr_chassis.rpc.pages import Pages
 from okr_chassis.sealing import Vault
 from okr_chassis.service import Reader
 from okr_contracts.errors import AlreadyExistsError, NotFoundError, Violation

@@ -7,7 +7,7 @@ import asyncpg
 import msgspec
 
 from okr.goals.v1 import goals_pb2 as pb
-from okr_chassis.rpc import enum_value, etag, wire
+from okr_chassis.rpc.messages import enum_value, etag, wire
 from okr_contracts.goals import Measurement, PinnedRules
 from okr_goals.read_model import ChampionEntry, RefusedRow
 

@@ -10,7 +10,7 @@ import asyncpg
 from msgspec import Struct
 from msgspec.structs import replace
 
-from okr_chassis.pages import Page
+from okr_chassis.rpc.pages import Page
 from okr_contracts.goals import (
     PLAIN,
     ChampionAssigned,

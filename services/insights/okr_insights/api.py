@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from okr.insights.v1 import insights_pb2 as pb
 from okr.insights.v1 import insights_pb2_grpc
-from okr_chassis.auth import caller
 from okr_chassis.clock import Clock
-from okr_chassis.fields import Id, OptionalId, OptionalMoment, invalid
-from okr_chassis.pages import Pages
-from okr_chassis.rpc import accept, wire
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.fields import Id, OptionalId, OptionalMoment, invalid
+from okr_chassis.rpc.messages import accept, wire
+from okr_chassis.rpc.pages import Pages
 from okr_chassis.sealing import Vault
 from okr_chassis.service import Reader
 from okr_insights import board, history

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from okr.insights.v1 import insights_pb2 as pb
-from okr_chassis.auth import PERSON_PREFIX
-from okr_chassis.rpc import wire
+from okr_chassis.identity.auth import PERSON_PREFIX
+from okr_chassis.rpc.messages import wire
 from okr_insights.history import Entry
 from okr_insights.standing import KeyResult, Objective
 from okr_rules.pace import PaceState

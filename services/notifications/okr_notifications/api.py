@@ -6,9 +6,9 @@ from grpc import aio
 
 from okr.notifications.v1 import notifications_pb2 as pb
 from okr.notifications.v1 import notifications_pb2_grpc
-from okr_chassis.auth import PermissionDeniedError, caller
-from okr_chassis.pages import Pages
-from okr_chassis.rpc import check, enum_value, wire
+from okr_chassis.identity.auth import PermissionDeniedError, caller
+from okr_chassis.rpc.messages import check, enum_value, wire
+from okr_chassis.rpc.pages import Pages
 from okr_chassis.service import Reader
 from okr_notifications import read_model
 

@@ -6,7 +6,7 @@ from typing import get_args
 from uuid import UUID
 
 from okr_chassis.clock import Clock, system_clock
-from okr_chassis.commands import Execute
+from okr_chassis.rpc.commands import Execute
 from okr_contracts.checkins import DutyEvent
 from okr_eventstore.model import RecordedEvent
 from okr_eventstore.runner import Subscription, each_stream

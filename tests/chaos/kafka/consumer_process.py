@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from okr_chassis import logs
-from okr_chassis.issuer import InternalIssuer
+from okr_chassis.identity.issuer import InternalIssuer
 from okr_chassis.kafka import source as source_module
 from okr_chassis.kafka.owner import OwnersLog
 from okr_chassis.kafka.source import KafkaSource
+from okr_chassis.telemetry import logs
 from okr_eventstore.database import Database
 from okr_eventstore.model import RecordedEvent, ShardBatch
 from okr_eventstore.projection import ProjectedEvent, Rows

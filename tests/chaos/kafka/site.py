@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from okr_chassis.issuer import InternalIssuer, keep_internal_key
+from okr_chassis.identity.issuer import InternalIssuer, keep_internal_key
 from okr_chassis.kafka.leases import LEASE_SECONDS
 from okr_chassis.kafka.owner import OwnersLog
 from okr_chassis.kafka.reader import KafkaReader
 from okr_chassis.kafka.relay import Relay
 from okr_chassis.kafka.source import OVERDUE_SECONDS
-from okr_chassis.postgres import EmbeddedPostgres
+from okr_chassis.storage.postgres import EmbeddedPostgres
 from okr_eventstore.database import Database
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.log import EventLog

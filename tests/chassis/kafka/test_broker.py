@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from okr_chassis.data_directory import DataDirectoryInUseError
 from okr_chassis.kafka.topics import provision, topic_of
+from okr_chassis.storage.data_directory import DataDirectoryInUseError
 from tests.support.kafka import LocalBroker, Topics, broker_of_ones_own, container_settings
 from tools.kafka.broker import KafkaStartError
 from tools.kafka.installation import KafkaMissingError, install

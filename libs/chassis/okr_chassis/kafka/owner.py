@@ -10,7 +10,7 @@ from grpc import aio
 
 from okr.eventlog.v1 import eventlog_pb2 as pb
 from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
-from okr_chassis.auth import SERVICE_PREFIX, acting_for
+from okr_chassis.identity.auth import SERVICE_PREFIX, acting_for
 from okr_eventstore.codec import Codec
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.model import Head, RecordedEvent

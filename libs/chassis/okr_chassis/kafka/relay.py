@@ -19,13 +19,13 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from okr_chassis import trail
 from okr_chassis.kafka.batches import RecordBatch
 from okr_chassis.kafka.leases import LEASE_SECONDS, Lease, Leases, Progress, Standing
 from okr_chassis.kafka.publishing import Publisher, PublishError, TooLargeError
 from okr_chassis.kafka.stored import find_unknown, read_pages
 from okr_chassis.kafka.tail import Tail, TailReader
 from okr_chassis.kafka.topics import PREFIX, partition_of, topic_of
+from okr_chassis.telemetry import trail
 from okr_eventstore.database import Database, is_transient
 from okr_eventstore.errors import StoreUnavailableError
 from okr_eventstore.log import EventLog, channel_of

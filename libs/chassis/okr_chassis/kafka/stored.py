@@ -7,9 +7,9 @@ from uuid import UUID
 
 import msgspec
 
-from okr_chassis import trail
 from okr_chassis.kafka.batches import count, header, header_name, length_of
 from okr_chassis.kafka.records import ENVELOPE, metadata_headers
+from okr_chassis.telemetry import trail
 from okr_eventstore.database import Database
 
 _METADATA = msgspec.json.Decoder(dict[str, str])

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from okr.checkins.v1 import rhythm_pb2 as pb
 from okr.checkins.v1 import rhythm_pb2_grpc
 from okr.goals.v1 import goals_pb2
-from okr_chassis.auth import PermissionDeniedError, caller
 from okr_chassis.clock import Clock
-from okr_chassis.commands import Execute
-from okr_chassis.pages import Pages
-from okr_chassis.peers import Peers
-from okr_chassis.rpc import accept, check, enum_value, id_of, receipt, wire
+from okr_chassis.identity.auth import PermissionDeniedError, caller
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.messages import accept, check, enum_value, id_of, receipt, wire
+from okr_chassis.rpc.pages import Pages
+from okr_chassis.rpc.peers import Peers
 from okr_chassis.service import Reader
 from okr_checkins.rhythm import queries
 from okr_checkins.rhythm.agenda import Answers, Asked, AtHand, at_hand

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
-from okr_chassis.fields import OptionalId
+from okr_chassis.rpc.fields import OptionalId
 from okr_contracts.checkins import CadenceChosen, Weekday
 from okr_contracts.errors import DomainError
 from okr_eventstore.decider import Decider

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from okr_chassis.data_directory import claim
+from okr_chassis.storage.data_directory import claim
 from okr_cli import words
 from okr_cli.client import SERVICES
 from okr_cli.command import command
@@ -35,7 +35,7 @@ async def provision(
     schemas hold already is handed over to the services; giving the command again changes nothing.
     """
     # PostgreSQL's driver is imported here alone; the other commands start faster without it.
-    from okr_chassis.roles import keep_passwords, provision_roles, told_by_file, write_passfile
+    from okr_chassis.storage.roles import keep_passwords, provision_roles, told_by_file, write_passfile
 
     dsn = session.settings.database_url
     if dsn is None:
@@ -63,7 +63,7 @@ async def restored(
     Positions given out by the database that was lost are refused from then on, and each service builds its read models
     anew when it starts. DATABASE_URL names the owner of the schemas.
     """
-    from okr_chassis.restored import begin_new_epoch
+    from okr_chassis.storage.restored import begin_new_epoch
 
     dsn = session.settings.database_url
     if dsn is None:

@@ -8,7 +8,7 @@ import typer
 from grpc import RpcError, StatusCode
 
 from okr.eventlog.v1.eventlog_pb2 import Event, TailEventsRequest
-from okr_chassis.errors import refusal_of
+from okr_chassis.rpc.errors import refusal_of
 from okr_cli import words
 from okr_cli.client import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, TOTAL_SECONDS, Client, failure
 from okr_cli.command import command

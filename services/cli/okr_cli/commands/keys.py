@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import typer
 
-from okr_chassis.data_directory import claim, keep_secret
-from okr_chassis.issuer import keep_internal_key
+from okr_chassis.identity.issuer import keep_internal_key
 from okr_chassis.sealing import KEY_BYTES
+from okr_chassis.storage.data_directory import claim, keep_secret
 from okr_cli.command import command
 from okr_cli.session import Session
 

@@ -13,7 +13,7 @@ from okr.operations.v1.operations_pb2 import (
     VerifyRequest,
     VerifyResponse,
 )
-from okr_chassis.errors import refusal_of
+from okr_chassis.rpc.errors import refusal_of
 from okr_cli import words
 from okr_cli.client import failure
 from okr_cli.command import command

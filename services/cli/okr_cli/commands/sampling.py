@@ -21,7 +21,7 @@ async def samples(session: Session) -> None:
     `okr database provision` afterwards. A log that holds anything stays as it is.
     """
     # The services are imported here alone; the other commands start faster without them.
-    from okr_chassis import logs
+    from okr_chassis.telemetry import logs
     from okr_cli import up
 
     settings = session.settings

@@ -37,7 +37,7 @@ async def up(
     """
     try:
         # Only this command needs the services; the others start faster without them.
-        from okr_chassis import logs, tracing
+        from okr_chassis.telemetry import logs, tracing
         from okr_cli import up as embedded
     except ImportError as error:
         raise SetupError(

@@ -8,7 +8,7 @@ import typer
 from grpc import RpcError, StatusCode
 
 from okr.operations.v1.operations_pb2 import GetStatusRequest, GetStatusResponse
-from okr_chassis.errors import refusal_of
+from okr_chassis.rpc.errors import refusal_of
 from okr_cli import words
 from okr_cli.client import Client, Process, failure
 from okr_cli.command import command

@@ -23,11 +23,11 @@ from okr.commands.v1.commands_pb2_grpc import CommandsServiceStub
 from okr.directory.v1.directory_pb2 import GetOrganizationRequest
 from okr.eventlog.v1.eventlog_pb2 import Event, TailEventsRequest
 from okr.operations.v1.operations_pb2 import GetStatusRequest
-from okr_chassis.auth import PERSON_PREFIX, Caller, calling
-from okr_chassis.bulk import BATCH_COMMANDS, CommandStream, answer_of, command_of
 from okr_chassis.clock import ManualClock
-from okr_chassis.errors import CommandRefusedError, Refusal, refusal_of
-from okr_chassis.issuer import DevelopmentIssuer
+from okr_chassis.identity.auth import PERSON_PREFIX, Caller, calling
+from okr_chassis.identity.issuer import DevelopmentIssuer
+from okr_chassis.rpc.bulk import BATCH_COMMANDS, CommandStream, answer_of, command_of
+from okr_chassis.rpc.errors import CommandRefusedError, Refusal, refusal_of
 from okr_cli.client import Client, failure
 from okr_cli.failures import RefusedError, TryAgainError
 from okr_cli.output import Meter

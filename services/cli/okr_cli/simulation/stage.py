@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from okr_chassis.clock import ManualClock
 from okr_chassis.platform import Platform
-from okr_chassis.postgres import EmbeddedPostgres
 from okr_chassis.settings import Settings
+from okr_chassis.storage.postgres import EmbeddedPostgres
 from okr_cli.output import Output
 from okr_cli.up import SERVICES
 

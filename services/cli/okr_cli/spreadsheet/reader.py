@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Final
 
 from okr.goals.v1.goals_pb2 import PlanRow
-from okr_chassis.fields import NAME_LENGTH, NUMBER_DIGITS, NUMBER_PLACES, TITLE_LENGTH
+from okr_chassis.rpc.fields import NAME_LENGTH, NUMBER_DIGITS, NUMBER_PLACES, TITLE_LENGTH
 from okr_cli.spreadsheet import confidences, days, headers, quantities
 from okr_cli.spreadsheet.delimited import HEADER_WITHIN_ROWS, read_delimited
 from okr_cli.spreadsheet.model import (

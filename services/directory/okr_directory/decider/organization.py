@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import BaseModel
 
-from okr_chassis.fields import Id, Name, OptionalId
+from okr_chassis.rpc.fields import Id, Name, OptionalId
 from okr_contracts.directory import (
     OrganizationEvent,
     OrganizationFounded,

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import BaseModel
 
-from okr_chassis.fields import Id, OptionalId
+from okr_chassis.rpc.fields import Id, OptionalId
 from okr_contracts.directory import PersonErased, PersonEvent, PersonMoved, PersonRegistered
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError
 from okr_eventstore.decider import Decider

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
-from okr_chassis.fields import Id, OptionalDay, OptionalNumber
+from okr_chassis.rpc.fields import Id, OptionalDay, OptionalNumber
 from okr_contracts.errors import DomainError
 from okr_contracts.goals import KeyResultType, Measurement
 from okr_goals.decider.commands import DefineKeyResult, Measured, NamedChampion

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, InstanceOf, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from okr_chassis.fields import (
+from okr_chassis.rpc.fields import (
     Confidence,
     Day,
     Id,

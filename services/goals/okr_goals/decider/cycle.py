@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import BaseModel, InstanceOf
 
-from okr_chassis.fields import Day, Id, Name, text
+from okr_chassis.rpc.fields import Day, Id, Name, text
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError, Violation
 from okr_contracts.goals import (
     CycleActivated,

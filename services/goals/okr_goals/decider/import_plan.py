@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import BaseModel, InstanceOf
 
-from okr_chassis.fields import Id
+from okr_chassis.rpc.fields import Id
 from okr_contracts.errors import NotFoundError
 from okr_contracts.goals import (
     ImportAccepted,

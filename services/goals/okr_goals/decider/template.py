@@ -5,7 +5,7 @@ from typing import assert_never
 from msgspec import Struct
 from pydantic import BaseModel, InstanceOf
 
-from okr_chassis.fields import Id, Name
+from okr_chassis.rpc.fields import Id, Name
 from okr_contracts.goals import TemplateKeyResult, TemplateSaved
 from okr_eventstore.decider import Decider
 

@@ -16,12 +16,12 @@ import grpc
 from okr.alignment.v1 import alignment_pb2
 from okr.checkins.v1 import checkins_pb2
 from okr.common.v1 import common_pb2
-from okr_chassis.auth import PERSON_PREFIX, Caller, calling
-from okr_chassis.bulk import answer_of, execute_all
-from okr_chassis.commands import Execute
-from okr_chassis.errors import CommandRefusedError, NotCaughtUpError, Refusal, refusal_of
-from okr_chassis.peers import Peers
-from okr_chassis.rpc import wire
+from okr_chassis.identity.auth import PERSON_PREFIX, Caller, calling
+from okr_chassis.rpc.bulk import answer_of, execute_all
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.errors import CommandRefusedError, NotCaughtUpError, Refusal, refusal_of
+from okr_chassis.rpc.messages import wire
+from okr_chassis.rpc.peers import Peers
 from okr_chassis.service import Reader
 from okr_contracts.errors import OkrError
 from okr_contracts.goals import ImportAccepted, ImportObjectivePlanned, PlannedKeyResult

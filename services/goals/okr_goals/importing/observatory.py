@@ -10,9 +10,9 @@ import grpc
 from okr.alignment.v1 import alignment_pb2
 from okr.common.v1 import common_pb2
 from okr.directory.v1 import directory_pb2
-from okr_chassis.auth import caller
-from okr_chassis.commands import Execute
-from okr_chassis.peers import Peers
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.peers import Peers
 from okr_goals import read_model, replica
 from okr_goals.decider.cycle import Cycle, cycles
 from okr_goals.decider.objective import Objective, objectives

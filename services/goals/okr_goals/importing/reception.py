@@ -10,13 +10,13 @@ from pydantic import BaseModel, field_validator
 
 from okr.directory.v1 import directory_pb2
 from okr.goals.v1 import goals_pb2 as pb
-from okr_chassis.auth import caller
-from okr_chassis.bulk import answer_of, execute_all
 from okr_chassis.clock import Clock
-from okr_chassis.commands import Execute
-from okr_chassis.fields import Day, Name, OptionalName, text
-from okr_chassis.peers import Peers
-from okr_chassis.rpc import accept, receipt
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.bulk import answer_of, execute_all
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.fields import Day, Name, OptionalName, text
+from okr_chassis.rpc.messages import accept, receipt
+from okr_chassis.rpc.peers import Peers
 from okr_contracts.errors import NotFoundError
 from okr_contracts.goals import ImportAccepted
 from okr_goals.decider.import_plan import AcceptImport, imports

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from pydantic import TypeAdapter, ValidationError
 
-from okr_chassis.fields import (
+from okr_chassis.rpc.fields import (
     Name,
     Number,
     OptionalConfidence,
@@ -20,7 +20,7 @@ from okr_chassis.fields import (
     Title,
     text,
 )
-from okr_chassis.violations import violations_of
+from okr_chassis.rpc.violations import violations_of
 from okr_goals.decider.champions import MAX_CHAMPIONS
 from okr_rules.commitment import plain
 

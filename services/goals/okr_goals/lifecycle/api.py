@@ -10,11 +10,11 @@ from grpc import aio
 
 from okr.goals.v1 import cycles_pb2 as pb
 from okr.goals.v1 import cycles_pb2_grpc, goals_pb2
-from okr_chassis.auth import caller
-from okr_chassis.commands import Execute
+from okr_chassis.identity.auth import caller
 from okr_chassis.news import News
-from okr_chassis.pages import Pages
-from okr_chassis.rpc import accept, enum_value, id_of, receipt, wire
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.messages import accept, enum_value, id_of, receipt, wire
+from okr_chassis.rpc.pages import Pages
 from okr_chassis.sealing import Vault
 from okr_chassis.service import Reader
 from okr_contracts.errors import AlreadyExistsError, DomainError, NotFoundError

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from okr.checkins.v1 import checkins_pb2
 from okr.common.v1 import common_pb2
-from okr_chassis.auth import caller
 from okr_chassis.clock import Clock
-from okr_chassis.peers import Peers
+from okr_chassis.identity.auth import caller
+from okr_chassis.rpc.peers import Peers
 from okr_goals import replica
 from okr_goals.decider.cycle import Cycle
 from okr_goals.decider.objective import KeyResult

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from okr_chassis.auth import caller
+from okr_chassis.identity.auth import caller
 from okr_contracts.errors import Violation
 from okr_goals import read_model
 from okr_goals.practice.counsel import Counsellor

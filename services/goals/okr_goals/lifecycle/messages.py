@@ -5,7 +5,7 @@ import msgspec
 
 from okr.goals.v1 import cycles_pb2 as pb
 from okr.goals.v1 import goals_pb2
-from okr_chassis.rpc import enum_value, wire
+from okr_chassis.rpc.messages import enum_value, wire
 from okr_goals.read_model import GradeEntry
 from okr_rules.outcome import Outcome
 

@@ -14,11 +14,11 @@ import asyncpg
 import grpc
 
 from okr.eventlog.v1 import eventlog_pb2
-from okr_chassis.auth import SERVICE_PREFIX, acting_for
-from okr_chassis.commands import Execute
-from okr_chassis.errors import NotCaughtUpError, refusal_of
+from okr_chassis.identity.auth import SERVICE_PREFIX, acting_for
 from okr_chassis.news import News
-from okr_chassis.peers import Peers
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.errors import NotCaughtUpError, refusal_of
+from okr_chassis.rpc.peers import Peers
 from okr_contracts.errors import OkrError
 from okr_contracts.goals import CycleActivated, CycleCancelled, CycleClosing
 from okr_contracts.registry import EVENTS

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 
 from okr.goals.v1 import practice_pb2 as pb
 from okr.goals.v1 import practice_pb2_grpc
-from okr_chassis.auth import caller
-from okr_chassis.commands import Execute
-from okr_chassis.fields import Id, Name, uuid_in
+from okr_chassis.identity.auth import caller
 from okr_chassis.news import News
-from okr_chassis.rpc import accept, id_of, receipt, wire
+from okr_chassis.rpc.commands import Execute
+from okr_chassis.rpc.fields import Id, Name, uuid_in
+from okr_chassis.rpc.messages import accept, id_of, receipt, wire
 from okr_chassis.sealing import Vault
 from okr_chassis.service import Reader
 from okr_contracts.errors import DomainError, NotFoundError

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from okr_chassis.auth import caller
+from okr_chassis.identity.auth import caller
 from okr_contracts.errors import NotFoundError
 from okr_contracts.goals import Measurement
 from okr_goals import read_model, replica

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import BaseModel, Field
 
-from okr_chassis.fields import Id, OptionalConfidence, OptionalId, OptionalNumber, OptionalTitle
+from okr_chassis.rpc.fields import Id, OptionalConfidence, OptionalId, OptionalNumber, OptionalTitle
 from okr_contracts.errors import InvalidInputError, Violation
 from okr_contracts.goals import KeyResultType, Measurement, TemplateKeyResult
 from okr_goals.decider.commands import NOTHING_ELSE, DefineKeyResult, Measured, NamedChampion

@@ -1,7 +1,7 @@
 """Findings, drafts and templates as messages."""
 
 from okr.goals.v1 import goals_pb2, practice_pb2
-from okr_chassis.rpc import enum_value, wire
+from okr_chassis.rpc.messages import enum_value, wire
 from okr_contracts.goals import TemplateKeyResult
 from okr_goals.decider.commands import DefineKeyResult, DraftObjective
 from okr_goals.messages import measurement_message

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from okr_chassis.calls import Calls
-from okr_chassis.health import Check, Health
-from okr_chassis.loop_lag import LoopLag
-from okr_chassis.metrics import CONTENT_TYPE, Metrics
-from okr_chassis.probes import Answer, Page, SideDoor
-from okr_chassis.server import RpcServer
 from okr_chassis.service import Running
+from okr_chassis.serving.server import RpcServer
 from okr_chassis.tasks import Tasks
+from okr_chassis.telemetry.calls import Calls
+from okr_chassis.telemetry.loop_lag import LoopLag
+from okr_chassis.watching.health import Check, Health
+from okr_chassis.watching.metrics import CONTENT_TYPE, Metrics
+from okr_chassis.watching.probes import Answer, Page, SideDoor
 
 if TYPE_CHECKING:
     from okr_chassis.kafka.relay import Relay

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from okr_chassis.probes import Answer
 from okr_chassis.service import Running
+from okr_chassis.watching.probes import Answer
 from okr_eventstore.database import Database
 
 STILL_SECONDS = 300.0

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
 
-from okr_chassis.auth import caller
+from okr_chassis.identity.auth import caller
 from okr_contracts.errors import InvalidInputError, Violation
 
 DEFAULT_SIZE = 50

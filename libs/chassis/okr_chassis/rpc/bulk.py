@@ -13,8 +13,8 @@ from grpc import aio
 
 from okr.commands.v1 import commands_pb2 as pb
 from okr.commands.v1.commands_pb2_grpc import CommandsServiceStub
-from okr_chassis.deadline import remaining_seconds
-from okr_chassis.errors import CommandRefusedError
+from okr_chassis.rpc.deadline import remaining_seconds
+from okr_chassis.rpc.errors import CommandRefusedError
 
 BATCH_COMMANDS = 500
 BATCH_BYTES = 4 * 1024 * 1024

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from okr_chassis.data_directory import keep_secret, write_secret
 from okr_chassis.startup import StartupError
+from okr_chassis.storage.data_directory import keep_secret, write_secret
 from okr_eventstore.database import Connection, is_lost
 
 PASSWORD_BYTES = 24

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from okr_chassis.running import in_service
+from okr_chassis.telemetry.running import in_service
 
 BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Of the latency histogram. The last one is the longest that a call without a deadline may take."""

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from okr_chassis.auth import OPERATOR_SCOPE, SERVICE_PREFIX, Caller, PublicKey, TrustedIssuer, public_keys
-from okr_chassis.data_directory import claim, keep_secret
+from okr_chassis.identity.auth import OPERATOR_SCOPE, SERVICE_PREFIX, Caller, PublicKey, TrustedIssuer, public_keys
 from okr_chassis.settings import Settings
 from okr_chassis.startup import UnsafeSettingError
+from okr_chassis.storage.data_directory import claim, keep_secret
 
 DEVELOPMENT_ISSUER = "okr-development"
 INTERNAL_ISSUER = "okr-internal"

@@ -10,11 +10,11 @@ from uuid import UUID, uuid5
 from google.protobuf.message import Message
 from msgspec import Struct
 
-from okr_chassis.auth import SERVICE_PREFIX, caller
-from okr_chassis.correlation import correlation_id
-from okr_chassis.errors import EtagMismatchError
-from okr_chassis.fields import uuid_in
-from okr_chassis.rpc import expected_version, id_of
+from okr_chassis.identity.auth import SERVICE_PREFIX, caller
+from okr_chassis.rpc.errors import EtagMismatchError
+from okr_chassis.rpc.fields import uuid_in
+from okr_chassis.rpc.messages import expected_version, id_of
+from okr_chassis.telemetry.correlation import correlation_id
 from okr_eventstore.decider import Decider
 from okr_eventstore.errors import ConflictError
 from okr_eventstore.executor import CommandExecutor, Loaded

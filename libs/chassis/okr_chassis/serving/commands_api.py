@@ -18,12 +18,12 @@ from grpc import aio
 
 from okr.commands.v1 import commands_pb2 as pb
 from okr.commands.v1 import commands_pb2_grpc
-from okr_chassis.bulk import BATCH_COMMANDS, STREAM_IN_FLIGHT, TYPE_PREFIX
-from okr_chassis.commands import carry_to_the_end
-from okr_chassis.correlation import correlated, correlation_id
-from okr_chassis.errors import LeavingError, TooSlowError, status_of
-from okr_chassis.gate import UNARY_SECONDS, read_message
+from okr_chassis.rpc.bulk import BATCH_COMMANDS, STREAM_IN_FLIGHT, TYPE_PREFIX
+from okr_chassis.rpc.commands import carry_to_the_end
+from okr_chassis.rpc.errors import LeavingError, TooSlowError, status_of
+from okr_chassis.rpc.gate import UNARY_SECONDS, read_message
 from okr_chassis.service import Service
+from okr_chassis.telemetry.correlation import correlated, correlation_id
 from okr_contracts.errors import InvalidInputError, Violation
 
 Context = aio.ServicerContext[Any, Any]

@@ -11,11 +11,11 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as aio_health
 from grpc_reflection.v1alpha import reflection
 
-from okr_chassis.auth import TokenVerifier
-from okr_chassis.calls import Calls
-from okr_chassis.gate import LARGE_REQUEST_BYTES, Gate
+from okr_chassis.identity.auth import TokenVerifier
+from okr_chassis.rpc.gate import LARGE_REQUEST_BYTES, Gate
 from okr_chassis.service import AddToServer
 from okr_chassis.startup import PortInUseError, StartupError
+from okr_chassis.telemetry.calls import Calls
 
 GRACE_SECONDS = 10.0
 """How long running calls may take to finish once the server stops."""

@@ -6,16 +6,16 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from okr_chassis import trail
-from okr_chassis.bus import PostgresBus
+from okr_chassis.buses.bus import PostgresBus
 from okr_chassis.codecs import codec_of
 from okr_chassis.kafka.owner import Owner, OwnersLog
 from okr_chassis.kafka.reader import KafkaReader
 from okr_chassis.kafka.relay import Relay
 from okr_chassis.kafka.source import KafkaSource
 from okr_chassis.kafka.topics import BrokersAwayError, TopicsError, provision
-from okr_chassis.peers import Peers
+from okr_chassis.rpc.peers import Peers
 from okr_chassis.settings import Settings
+from okr_chassis.telemetry import trail
 from okr_eventstore.log import EventLog, read_page
 from okr_eventstore.model import Head, RecordedEvent
 from okr_eventstore.refolding import LogReader

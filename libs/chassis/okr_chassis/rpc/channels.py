@@ -6,9 +6,9 @@ from typing import Any
 
 from grpc import aio
 
-from okr_chassis import tracing
-from okr_chassis.correlation import HEADER, correlation_id
-from okr_chassis.deadline import remaining_seconds
+from okr_chassis.rpc.deadline import remaining_seconds
+from okr_chassis.telemetry import tracing
+from okr_chassis.telemetry.correlation import HEADER, correlation_id
 
 DEADLINE_SECONDS = 5.0
 HANDING_ON_SECONDS = 0.05

@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 import asyncpg
 
-from okr_chassis.data_directory import DataDirectoryError, DirectoryLock, claim, sync_directory, write_secret
 from okr_chassis.startup import DurabilityError, StartupError
+from okr_chassis.storage.data_directory import DataDirectoryError, DirectoryLock, claim, sync_directory, write_secret
 
 log = logging.getLogger(__name__)
 

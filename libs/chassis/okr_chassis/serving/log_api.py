@@ -16,9 +16,9 @@ from grpc import aio
 
 from okr.eventlog.v1 import eventlog_pb2 as pb
 from okr.eventlog.v1 import eventlog_pb2_grpc
-from okr_chassis.auth import Caller, PermissionDeniedError, caller, require_service
-from okr_chassis.errors import LeavingError
-from okr_chassis.rpc import wire
+from okr_chassis.identity.auth import Caller, PermissionDeniedError, caller, require_service
+from okr_chassis.rpc.errors import LeavingError
+from okr_chassis.rpc.messages import wire
 from okr_chassis.sealing import Vault
 from okr_contracts.errors import InvalidInputError, Violation
 from okr_contracts.registry import EVENTS

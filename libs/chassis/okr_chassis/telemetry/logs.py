@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
-from okr_chassis.correlation import running_correlation_id
-from okr_chassis.running import alone_in_process, running_service
-from okr_chassis.tracing import tracing
+from okr_chassis.telemetry.correlation import running_correlation_id
+from okr_chassis.telemetry.running import alone_in_process, running_service
+from okr_chassis.telemetry.tracing import tracing
 
 _LIBRARIES = ("grpc", "asyncio", "asyncpg", "aiokafka", "faststream", "opentelemetry")
 _TRYING = ("aiokafka", "faststream")

@@ -18,9 +18,9 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from okr_chassis.calls import BOUNDS_SECONDS, Calls
-from okr_chassis.loop_lag import LoopLag
 from okr_chassis.service import Running
+from okr_chassis.telemetry.calls import BOUNDS_SECONDS, Calls
+from okr_chassis.telemetry.loop_lag import LoopLag
 from okr_eventstore.model import Head
 from okr_eventstore.runner import Runner
 

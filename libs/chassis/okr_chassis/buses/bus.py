@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from okr_chassis.buses.sharing import Shares
 from okr_chassis.codecs import codec_of
-from okr_chassis.schemas import Schemas
-from okr_chassis.sharing import Shares
+from okr_chassis.storage.schemas import Schemas
 from okr_eventstore.log import EventLog
 from okr_eventstore.postgres_source import PostgresSource
 from okr_eventstore.refolding import LogReader

@@ -35,8 +35,8 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from pydantic import ValidationError
 
-from okr_chassis.auth import AuthenticationError, AuthError, PermissionDeniedError
-from okr_chassis.violations import violations_of
+from okr_chassis.identity.auth import AuthenticationError, AuthError, PermissionDeniedError
+from okr_chassis.rpc.violations import violations_of
 from okr_contracts.errors import (
     AlreadyExistsError,
     DomainError,

@@ -14,10 +14,10 @@ from okr.eventlog.v1.eventlog_pb2_grpc import EventLogServiceStub
 from okr.goals.v1.goals_pb2_grpc import GoalsServiceStub
 from okr.insights.v1.insights_pb2_grpc import InsightsServiceStub
 from okr.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
-from okr_chassis.auth import caller
-from okr_chassis.channels import connect
-from okr_chassis.errors import CommandRefusedError
-from okr_chassis.issuer import InternalIssuer
+from okr_chassis.identity.auth import caller
+from okr_chassis.identity.issuer import InternalIssuer
+from okr_chassis.rpc.channels import connect
+from okr_chassis.rpc.errors import CommandRefusedError
 
 WAITED_OUT = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.ABORTED})
 """What reactions wait out when a peer answers so: it is away, it is slow, it lost a race."""
@@ -77,7 +77,7 @@ class Peers:
         return InsightsServiceStub(self._channel("insights"))
 
     def commands(self, service: str) -> CommandsServiceStub:
-        """Many commands to a service in one call; see okr_chassis.bulk."""
+        """Many commands to a service in one call; see okr_chassis.rpc.bulk."""
         return CommandsServiceStub(self._channel(service))
 
     def event_log(self, service: str) -> EventLogServiceStub:

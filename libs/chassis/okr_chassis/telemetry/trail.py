@@ -15,9 +15,9 @@ from uuid import UUID
 import msgspec
 from grpc import aio
 
-from okr_chassis import tracing
-from okr_chassis.correlation import correlated, running_correlation_id
-from okr_chassis.running import running_service
+from okr_chassis.telemetry import tracing
+from okr_chassis.telemetry.correlation import correlated, running_correlation_id
+from okr_chassis.telemetry.running import running_service
 from okr_eventstore.log import EventLog
 from okr_eventstore.model import CommandContext, Done, NewEvent, ShardBatch
 from okr_eventstore.runner import Runner, Witness, unseen

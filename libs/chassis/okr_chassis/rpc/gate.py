@@ -12,12 +12,12 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from okr_chassis import trail
-from okr_chassis.auth import Caller, PermissionDeniedError, TokenVerifier, bearer, calling
-from okr_chassis.calls import Calls
-from okr_chassis.correlation import HEADER, accepted, correlated
-from okr_chassis.deadline import within
-from okr_chassis.errors import DETAILS_KEY, MessageTooLargeError, StartingError, status_of
+from okr_chassis.identity.auth import Caller, PermissionDeniedError, TokenVerifier, bearer, calling
+from okr_chassis.rpc.deadline import within
+from okr_chassis.rpc.errors import DETAILS_KEY, MessageTooLargeError, StartingError, status_of
+from okr_chassis.telemetry import trail
+from okr_chassis.telemetry.calls import Calls
+from okr_chassis.telemetry.correlation import HEADER, accepted, correlated
 
 OPEN_METHODS = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Probes and tools need no token."""

@@ -11,7 +11,7 @@ from grpc import aio
 
 from okr.operations.v1 import operations_pb2 as pb
 from okr.operations.v1 import operations_pb2_grpc
-from okr_chassis.peers import may_answer_later
+from okr_chassis.rpc.peers import may_answer_later
 from okr_chassis.service import Running
 from okr_chassis.settings import Settings
 from okr_contracts.errors import DomainError, InvalidInputError, Violation

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import asyncpg
 
-from okr_chassis.postgres import check_durability
 from okr_chassis.startup import StartupError
+from okr_chassis.storage.postgres import check_durability
 from okr_eventstore.database import Database
 from okr_eventstore.migrate import LOG_MIGRATIONS, migrate
 

@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from okr.common.v1 import common_pb2
-from okr_chassis.fields import Id, uuid_in
-from okr_chassis.violations import violations_of
+from okr_chassis.rpc.fields import Id, uuid_in
+from okr_chassis.rpc.violations import violations_of
 from okr_contracts.errors import InvalidInputError, Violation
 from okr_eventstore.model import Done, Position
 

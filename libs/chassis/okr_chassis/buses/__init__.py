@@ -1,0 +1,1 @@
+"""Where a consumer's events come from, and which copy of a service consumes what."""

@@ -1,0 +1,1 @@
+"""Who calls: tokens believed, and tokens issued."""

@@ -1,0 +1,1 @@
+"""Where a process keeps things: its data directory, PostgreSQL, schemas and roles."""

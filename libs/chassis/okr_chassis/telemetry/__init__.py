@@ -1,0 +1,1 @@
+"""What a process tells of itself while it works: correlation, traces, log lines, counts of calls."""

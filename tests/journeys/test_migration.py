@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,9 +15,12 @@ from okr_chassis.clock import ManualClock
 from okr_chassis.platform import Platform
 from okr_chassis.rpc.channels import connect
 from okr_chassis.settings import Settings
-from tests.journeys.town import FEBRUARY, NEW_YEAR, SERVICES, Town, organization_of_a_new_shard, settle_in
+from tests.journeys.town import NEW_YEAR, SERVICES, Town, organization_of_a_new_shard, settle_in
 from tests.support.house import House
 from tests.support.kafka import Topics
+
+EARLY = datetime(2026, 1, 8, 9, tzinfo=UTC)
+"""Before the first check-in is due, the clock alone brings nothing about: what is there is what was asked for."""
 
 
 class Form:
@@ -60,7 +64,7 @@ async def test_from_embedded_to_kafka_and_back_nothing_is_lost_and_nothing_is_do
         update={"kafka": tuple(topics.servers), "kafka_prefix": topics.prefix, "instance": "one"}
     )
     async with form(embedded, fresh_dsn, clock, organization_id) as before:
-        clock.set(FEBRUARY)
+        clock.set(EARLY)
         await before.place.check_in("24")
         await before.platform.wait_idle()
         reached, digests = before.checkpoints(), await before.verdicts()

@@ -30,10 +30,14 @@ class Form:
         self.platform = platform
         self.place = place
 
-    def checkpoints(self) -> dict[str, dict[int, int]]:
+    async def checkpoints(self) -> dict[tuple[str, str, str, int], int]:
+        """(Service, consumer, source, shard) → up to where it is applied, as it is stored."""
         return {
-            f"{name} {runner.name}": {shard: at for shard, at in runner.checkpoints.items() if at}
-            for name, runner in self.platform.runners
+            (name, row["consumer"], row["source"], row["shard"]): row["position"]
+            for name, running in self.platform.services.items()
+            for row in await running.host.database.fetch(
+                "SELECT consumer, source, shard, position FROM checkpoint WHERE position > 0"
+            )
         }
 
     @property
@@ -67,22 +71,22 @@ async def test_from_embedded_to_kafka_and_back_nothing_is_lost_and_nothing_is_do
         clock.set(EARLY)
         await before.place.check_in("24")
         await before.platform.wait_idle()
-        reached, digests = before.checkpoints(), await before.verdicts()
+        reached, digests = await before.checkpoints(), await before.verdicts()
         town = before.place
 
     async with form(over_kafka, fresh_dsn, clock, organization_id, town) as kafka:
         await kafka.platform.wait_idle()
-        assert kafka.checkpoints() == reached, "everybody goes on where they stood"
+        assert await kafka.checkpoints() == reached, "everybody goes on where they stood"
         assert await kafka.verdicts() == digests, "also when the other side is folded from Kafka's beginning"
         assert kafka.applied == 0
         await kafka.place.check_in("26")
         await kafka.platform.wait_idle()
-        reached, digests = kafka.checkpoints(), await kafka.verdicts()
+        reached, digests = await kafka.checkpoints(), await kafka.verdicts()
         assert (await board_value(kafka.place)) == "26"
 
     async with form(embedded, fresh_dsn, clock, organization_id, town) as after:
         await after.platform.wait_idle()
-        assert after.checkpoints() == reached
+        assert await after.checkpoints() == reached
         assert await after.verdicts() == digests
         assert after.applied == 0
         await after.place.check_in("27")
